@@ -43,7 +43,7 @@ class Event:
 def _hop(actor: Actor) -> tuple[float, float]:
     """Period (s) and height of a bouncing actor's hops."""
     period = 0.78 * actor.amplitude
-    return period, GRAVITY * period * period / 8 * 2.1
+    return period, GRAVITY * period * period / 8 * 1.35
 
 
 def _landing(actor: Actor) -> float:
