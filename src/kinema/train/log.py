@@ -1,0 +1,5 @@
+"""The one logger of training."""
+
+import logging
+
+logger = logging.getLogger("kinema.train")
