@@ -1,0 +1,31 @@
+"""Attention: one function over PyTorch's scaled dot product, and the cutting of a width into heads."""
+
+# B batch, H heads, N queries, L keys, d head width
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Scaled dot-product attention, (B, H, N, d) over keys and values (B, H, L, d) -> (B, H, N, d).
+
+    Args:
+        mask: None (every key is seen), or bool where True means "may be seen": (B, L) over the keys, or anything of
+            four axes that broadcasts to (B, H, N, L). What a query gets that may see no key depends on PyTorch's
+            backend: the caller keeps one key visible.
+    """
+    if mask is not None and mask.ndim == 2:
+        mask = mask[:, None, None, :]
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+
+
+def split_heads(x: Tensor, num_heads: int) -> Tensor:
+    """(B, N, H*d) -> (B, H, N, d), a view."""
+    return x.unflatten(2, (num_heads, -1)).transpose(1, 2)
+
+
+def merge_heads(x: Tensor) -> Tensor:
+    """(B, H, N, d) -> (B, N, H*d); a view of what SDPA gives."""
+    return x.transpose(1, 2).flatten(2)
