@@ -1,0 +1,173 @@
+"""A name into a ready system: one table says what exists, `load` builds it. Nothing here touches the network.
+
+    pipeline = kinema.load("movie-gen-video-nano")
+
+This file imports no torch; the room behind a name is imported when it is loaded.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from kinema.errors import UserError
+from kinema.weights import check_weights_path, read_header, weights_hash
+
+PACKAGE: Final = Path(__file__).parent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One row of the table: where a model's parts stand and under which terms. Import paths are `module:function`."""
+
+    name: str
+    title: str
+    summary: str
+    builder: str  # (weights_path: Path | None, device: str) -> pipeline
+    recipe: str | None  # (preset, data, seed, ...) -> stages
+    evaluator: str | None  # (pipeline, ...) -> report
+    preset: str  # the size that this name builds
+    presets: tuple[str, ...]  # every size that the room knows
+    nano_weights: str  # a file inside the package
+    official_weights: str  # why there are none, or how to get them
+    paper_title: str
+    paper: str
+    code_licence: str = "Apache-2.0"
+    weights_licence: str = "Apache-2.0"
+
+    @property
+    def nano_path(self) -> Path:
+        """Where the weights that travel with the package are."""
+        return PACKAGE / self.nano_weights
+
+    @property
+    def verbs(self) -> tuple[str, ...]:
+        """The commands that this model answers to."""
+        return ("generate", *(("train",) if self.recipe else ()), *(("eval",) if self.evaluator else ()))
+
+
+MODELS: Final[dict[str, Entry]] = {
+    entry.name: entry
+    for entry in [
+        Entry(
+            name="movie-gen-video-nano",
+            title="Movie Gen Video, nano",
+            summary="text to video: a flow-matching transformer over the latents of a temporal autoencoder",
+            builder="kinema.systems.movie_gen.video.pipeline:load",
+            recipe="kinema.systems.movie_gen.video.recipe:stages",
+            evaluator="kinema.eval.movie_gen_video:evaluate",
+            preset="nano",
+            presets=("nano", "1b", "5b", "30b"),
+            nano_weights="systems/movie_gen/video/nano.safetensors",
+            official_weights="Movie Gen's own weights were never published",
+            paper_title="Movie Gen: A Cast of Media Foundation Models",
+            paper="https://arxiv.org/abs/2410.13720",
+        ),
+    ]
+}
+
+
+def find(name: str) -> Entry:
+    """The entry of a model; an unknown name is a `UserError` that lists the closest ones."""
+    if name in MODELS:
+        return MODELS[name]
+    raise UserError(f"there is no model '{name}'; {closest(name, MODELS)}. `kinema models` lists them all")
+
+
+def load(name: str, weights: str | Path = "nano", device: str = "cpu") -> Any:
+    """Build a ready pipeline.
+
+    Args:
+        name: a name of the table, see `kinema models`.
+        weights: `"nano"` for those inside the package, `"official"` for published ones, or a path to a file.
+        device: `"cpu"`, `"cuda"`, `"cuda:1"`, `"mps"`, or `"auto"` for the best that is there.
+
+    Raises:
+        UserError: the name, the weights or the device do not exist, or the file is damaged or does not fit.
+    """
+    entry = find(name)
+    path = resolve_weights(entry, weights)
+    device = resolve_device(device)
+    return resolve(entry.builder)(path, device)
+
+
+def resolve_weights(entry: Entry, weights: str | Path) -> Path:
+    """Turn `"nano"`, `"official"` or a path into a file that exists and whose header is sound. Imports no torch."""
+    if str(weights) == "official":
+        raise UserError(f"{entry.official_weights}: use weights='nano', or a path to weights of your own")
+    if str(weights) == "nano":
+        path = entry.nano_path
+        if not path.is_file():
+            raise UserError(
+                f"this copy of kinema lacks the nano weights of {entry.name}: install it again, or train them "
+                f"with `kinema train {entry.name} --out RUN` and pass the file with --weights"
+            )
+    else:
+        path = Path(weights)
+        check_weights_path(path)
+    if path.suffix == ".safetensors":
+        read_header(path)
+    return path
+
+
+def resolve_device(device: str) -> str:
+    """Check that a device is there; `"auto"` takes CUDA, then MPS, then the CPU."""
+    import torch
+
+    if device == "auto":
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    kind, _, index = device.partition(":")
+    if kind not in ("cpu", "cuda", "mps") or (index and not index.isdecimal()):
+        raise UserError(f"'{device}' is not a device: use auto, cpu, cuda, cuda:N or mps")
+    if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
+        raise UserError(
+            f"this machine has {torch.cuda.device_count()} CUDA devices, so '{device}' is none of them: use cpu"
+        )
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise UserError("this machine has no MPS device: use cpu")
+    return device
+
+
+def resolve(path: str) -> Callable[..., Any]:
+    """Import the function behind `module:function`."""
+    module, _, name = path.partition(":")
+    function: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return function
+
+
+def closest(name: str, known: Iterable[str], count: int = 3) -> str:
+    """A phrase that names the known words most like `name`: "did you mean a, b or c?" without the guess being taken."""
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=count, cutoff=0.0) if known else []
+    if not near:
+        return "nothing is known here"
+    return "the closest are " + ", ".join(near) if len(near) > 1 else f"the closest is {near[0]}"
+
+
+def describe(entry: Entry) -> dict[str, Any]:
+    """What is known of a model without loading it: a plain table, ready for JSON. Imports no torch."""
+    facts: dict[str, Any] = {
+        "name": entry.name,
+        "title": entry.title,
+        "summary": entry.summary,
+        "commands": list(entry.verbs),
+        "presets": list(entry.presets),
+        "paper": f"{entry.paper_title}, {entry.paper}",
+        "code_licence": entry.code_licence,
+        "weights_licence": entry.weights_licence,
+        "official_weights": entry.official_weights,
+        "nano_weights": None,
+    }
+    if entry.nano_path.is_file():
+        facts["nano_weights"] = {
+            "hash": weights_hash(entry.nano_path),
+            "mebibytes": round(entry.nano_path.stat().st_size / 2**20, 1),
+            "parameters": read_header(entry.nano_path).num_parameters,
+        }
+    return facts

@@ -1,0 +1,211 @@
+"""Weight files: read them without running anything in them, check them, name them by their hash, load them strictly.
+
+safetensors is the format; a PyTorch file (`.pt`, `.pth`, `.bin`) is read with `weights_only=True` and nothing looser.
+Every way in which a file can be wrong ends in one `UserError` sentence that names the file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import pickle
+import struct
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from kinema.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+HASH_DIGITS: Final = 12
+MAX_HEADER_BYTES: Final = 100_000_000  # the limit that the safetensors format itself sets
+SUFFIXES: Final = (".safetensors", ".pt", ".pth", ".bin")
+
+_BYTES_EACH: Final = {
+    "F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1,
+    "U16": 2, "U32": 4, "U64": 8, "F8_E4M3": 1, "F8_E5M2": 1,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """What a safetensors header says of one tensor."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Header:
+    """The header of a safetensors file: its tensors and its free string map."""
+
+    tensors: Mapping[str, TensorInfo]
+    metadata: Mapping[str, str]
+
+    @property
+    def num_parameters(self) -> int:
+        """The number of values that the file stores, buffers included."""
+        return sum(math.prod(info.shape) for info in self.tensors.values())
+
+
+def weights_hash(path: str | Path) -> str:
+    """The first 12 hex digits of the file's SHA-256: the name under which provenance records the weights."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:HASH_DIGITS]
+
+
+def read_header(path: str | Path) -> Header:
+    """Read and check the header of a safetensors file; the tensors themselves are not touched.
+
+    Refused: a truncated file, a header over 100 MB or not JSON, unknown dtypes, shapes that disagree with the bytes
+    they are given, tensors that overlap or leave holes, names with a path in them.
+    """
+    path = Path(path)
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        if size < 8:
+            raise _broken(path, f"it has {size} bytes, and the header's length alone takes 8")
+        (length,) = struct.unpack("<Q", file.read(8))
+        if length > MAX_HEADER_BYTES:
+            raise _broken(path, f"its header claims {length} bytes, and the format allows {MAX_HEADER_BYTES}")
+        if 8 + length > size:
+            raise _broken(path, f"its header claims {length} bytes of the file's {size}, so it was cut short")
+        raw = file.read(length)
+    try:
+        table = json.loads(raw)
+    except ValueError as error:  # covers UnicodeDecodeError
+        raise _broken(path, "its header is not JSON") from error
+    except RecursionError as error:
+        raise _broken(path, "its header is nested without end") from error
+    if not isinstance(table, dict):
+        raise _broken(path, "its header is not a JSON table")
+    metadata = table.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise _broken(path, "its metadata is not a table of strings")
+    spans = sorted((*_span(path, name, entry), name) for name, entry in table.items())
+    position = 0
+    for begin, end, name in spans:
+        if begin != position:
+            raise _broken(path, f"the bytes of '{name}' begin at {begin} and should begin at {position}")
+        position = end
+    if 8 + length + position != size:
+        raise _broken(path, f"it has {size} bytes and its header describes {8 + length + position}")
+    tensors = {name: TensorInfo(entry["dtype"], tuple(entry["shape"])) for name, entry in table.items()}
+    return Header(tensors, metadata)
+
+
+def read_weights(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Read a weight file onto the CPU: (name -> tensor, metadata). The metadata of a PyTorch file is empty.
+
+    Raises `UserError` for a file that is missing, of another kind, damaged, or that holds values that are not finite.
+    """
+    path = Path(path)
+    check_weights_path(path)
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        metadata = dict(read_header(path).metadata)
+        try:
+            state = load_file(path)
+        except SafetensorError as error:
+            raise _broken(path, str(error)) from error
+    else:
+        metadata, state = {}, _read_pickle(path)
+    for name, tensor in state.items():
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise _broken(path, f"'{name}' holds values that are not finite")
+    return state, metadata
+
+
+def check_weights_path(path: str | Path) -> None:
+    """Refuse, before anything heavy starts, a path that cannot be a weight file."""
+    path = Path(path)
+    if path.suffix not in SUFFIXES:
+        raise UserError(
+            f"'{path}' is not a weight file that kinema reads: expected a name that ends in {', '.join(SUFFIXES)}"
+        )
+    if not path.is_file():
+        raise UserError(f"there is no weight file at '{path}': check the path")
+
+
+def load_strict(module: torch.nn.Module, state: Mapping[str, torch.Tensor], source: str | Path) -> None:
+    """Copy `state` into `module`; every key must be there, none may be left, and shapes must agree.
+
+    A parameter or buffer on the meta device takes the tensor itself, so a network can be built without memory first.
+    """
+    own = module.state_dict()
+    missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+    wrong = [
+        f"{name} is {tuple(state[name].shape)} and should be {tuple(own[name].shape)}"
+        for name in own
+        if name in state and state[name].shape != own[name].shape
+    ]
+    if missing or unexpected or wrong:
+        facts = [
+            _count(missing, "is missing", "are missing"),
+            _count(unexpected, "is unexpected", "are unexpected"),
+            _count(wrong, "has another shape", "have another shape"),
+        ]
+        raise UserError(
+            f"the weights in '{source}' do not fit this {type(module).__name__}: {'; '.join(filter(None, facts))}. "
+            "Check that the file belongs to this model and preset"
+        )
+    module.load_state_dict(dict(state), strict=True, assign=any(tensor.is_meta for tensor in own.values()))
+
+
+def _span(path: Path, name: str, entry: Any) -> tuple[int, int]:
+    if not name or not name.isprintable() or "/" in name or "\\" in name or ".." in name:
+        raise _broken(path, f"the tensor name {name!r} is not a name but a path or worse")
+    try:
+        dtype, shape, (begin, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
+        whole = all(type(number) is int and number >= 0 for number in (*shape, begin, end))
+    except (TypeError, KeyError, ValueError) as error:
+        raise _broken(path, f"its header does not describe '{name}' properly") from error
+    if not whole or not isinstance(dtype, str):
+        raise _broken(path, f"its header does not describe '{name}' properly")
+    if dtype not in _BYTES_EACH:
+        raise _broken(path, f"'{name}' is of the unknown type '{dtype}'")
+    if end - begin != math.prod(shape) * _BYTES_EACH[dtype]:
+        raise _broken(
+            path, f"'{name}' of shape {tuple(shape)} does not fill the {end - begin} bytes it is given"
+        )
+    return begin, end
+
+
+def _read_pickle(path: Path) -> dict[str, torch.Tensor]:
+    import torch
+
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UserError(
+            f"'{path}' holds more than tensors, and reading it could run code: ask its maker for safetensors"
+        ) from error
+    except (RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise _broken(path, "PyTorch cannot read it") from error
+    if isinstance(loaded, dict) and isinstance(loaded.get("state_dict"), dict):
+        loaded = loaded["state_dict"]
+    if not isinstance(loaded, dict) or not all(
+        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in loaded.items()
+    ):
+        raise UserError(
+            f"'{path}' is not a table of named tensors: save the network's state_dict and nothing else"
+        )
+    return loaded
+
+
+def _count(names: Iterable[str], one: str, many: str, shown: int = 3) -> str:
+    names = list(names)
+    if not names:
+        return ""
+    rest = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return f"{len(names)} {one if len(names) == 1 else many} ({', '.join(names[:shown])}{rest})"
+
+
+def _broken(path: Path, why: str) -> UserError:
+    return UserError(f"the weight file '{path}' is damaged: {why}. Copy or download it again")
