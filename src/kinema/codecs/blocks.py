@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from kinema.nn import attention
+
 NORM_EPS = 1e-6  # Stable Diffusion 3
 
 
@@ -50,14 +52,20 @@ class Conv(nn.Conv2d):
     """2-D convolution over each frame, followed by a temporal one where `temporal` is set ("2.5-D")."""
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel: int = 3, *, stride: int = 1, padding: int | None = None,
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int = 3,
+        *,
+        stride: int = 1,
+        padding: int | None = None,
         temporal: bool = False,
-    ) -> None:  # fmt: skip
+    ) -> None:
         padding = kernel // 2 if padding is None else padding
         super().__init__(in_channels, out_channels, kernel, stride, padding)
         self.temporal = TemporalConv(out_channels) if temporal else None
 
-    def forward(self, x: Tensor, frames: int = 1) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, frames: int = 1) -> Tensor:
         """(F, C_in, H, W) -> (F, C_out, H/stride, W/stride)."""
         x = self._conv_forward(x, self.weight, self.bias)
         return x if self.temporal is None else self.temporal(x, frames)
@@ -82,7 +90,7 @@ class ResnetBlock(nn.Module):
 
 
 class TemporalAttention(nn.Module):
-    """Single-head attention along time at every place, added to its input; the output projection starts at zero."""
+    """Single-head attention along time at every place, added to its input; its output starts at zero."""
 
     def __init__(self, channels: int, groups: int) -> None:
         super().__init__()
@@ -101,7 +109,7 @@ class TemporalAttention(nn.Module):
         folded, channels, height, width = x.shape
         h = self.group_norm(x).permute(0, 2, 3, 1).reshape(folded // frames, frames, height * width, channels)
         h = h.transpose(1, 2)  # (B, HW, T, C): places are the "heads" of the attention call
-        h = F.scaled_dot_product_attention(self.to_q(h), self.to_k(h), self.to_v(h))
+        h = attention(self.to_q(h), self.to_k(h), self.to_v(h))
         h = self.to_out(h).transpose(1, 2).reshape(folded, height, width, channels)
         return x + h.permute(0, 3, 1, 2)
 
@@ -122,7 +130,7 @@ class Attention(nn.Module):
         """(F, C, H, W) -> the same shape."""
         folded, channels, height, width = x.shape
         h = self.group_norm(x).permute(0, 2, 3, 1).reshape(folded, 1, height * width, channels)
-        h = F.scaled_dot_product_attention(self.to_q(h), self.to_k(h), self.to_v(h))
+        h = attention(self.to_q(h), self.to_k(h), self.to_v(h))
         x = x + self.to_out[0](h).reshape(folded, height, width, channels).permute(0, 3, 1, 2)
         return x if self.temporal is None else self.temporal(x, frames)
 
@@ -130,16 +138,16 @@ class Attention(nn.Module):
 class MidBlock(nn.Module):
     """Residual block, attention (where the settings have it), residual block at the coarsest level."""
 
-    def __init__(self, channels: int, groups: int, attention: bool, temporal: bool) -> None:
+    def __init__(self, channels: int, groups: int, attend: bool, temporal: bool) -> None:
         super().__init__()
-        self.attentions = nn.ModuleList([Attention(channels, groups, temporal)] if attention else [])
+        self.attentions = nn.ModuleList([Attention(channels, groups, temporal)] if attend else [])
         self.resnets = nn.ModuleList([ResnetBlock(channels, channels, groups, temporal) for _ in range(2)])
 
     def forward(self, x: Tensor, frames: int) -> Tensor:
         """(F, C, H, W) -> the same shape."""
         x = self.resnets[0](x, frames)
-        for attention in self.attentions:
-            x = attention(x, frames)
+        for layer in self.attentions:
+            x = layer(x, frames)
         return self.resnets[1](x, frames)
 
 

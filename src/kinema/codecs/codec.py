@@ -68,10 +68,12 @@ class Codec(nn.Module):
         self.spec.init_weights()
         if self.linear is not None:
             self.linear.init_weights()
-            for conv in (self.encoder.conv_out, self.decoder.conv_out):
-                nn.init.zeros_(conv.weight)
-                nn.init.zeros_(conv.bias)
-            nn.init.constant_(self.encoder.conv_out.bias[self.spec.channels :], LOGVAR_START)
+            with torch.no_grad():
+                for conv in (self.encoder.conv_out, self.decoder.conv_out):
+                    for parameter in conv.parameters(recurse=False):
+                        parameter.zero_()
+                    if conv is self.encoder.conv_out and conv.bias is not None:
+                        conv.bias[self.spec.channels :] = LOGVAR_START
 
     def posterior(self, pixels: Tensor) -> Posterior:
         """Pixels (B, 3, T, H, W) in [-1, 1] -> Gaussian over the raw latent, T >= 1.
@@ -80,8 +82,8 @@ class Codec(nn.Module):
         """
         if pixels.dim() != 5 or pixels.shape[1] != 3:
             raise UserError(
-                f"the codec takes pixels of shape (batch, 3, frames, height, width) and got {tuple(pixels.shape)}:"
-                " give an image as a clip of one frame"
+                "the codec takes pixels of shape (batch, 3, frames, height, width) and got"
+                f" {tuple(pixels.shape)}: give an image as a clip of one frame"
             )
         latent_frames = self.spec.latent_shape(*pixels.shape[2:])[1]
         moments = blocks.unfold(self.encoder(blocks.fold(pixels), pixels.shape[2]), latent_frames)
@@ -97,8 +99,8 @@ class Codec(nn.Module):
         """
         if raw.dim() != 5 or raw.shape[1] != self.spec.channels:
             raise UserError(
-                f"the codec decodes latents of shape (batch, {self.spec.channels}, frames, height, width) and got"
-                f" {tuple(raw.shape)}: it was made by another codec"
+                f"the codec decodes latents of shape (batch, {self.spec.channels}, frames, height, width) and"
+                f" got {tuple(raw.shape)}: take the codec that made it"
             )
         keep = self.spec.num_frames(raw.shape[2], num_frames)
         frames = raw.shape[2] * self.spec.strides[0]
@@ -116,7 +118,7 @@ class Codec(nn.Module):
         return Reconstruction(self.reconstruct(latent, pixels.shape[2]), latent, posterior)
 
     def encode(self, pixels: Tensor) -> Tensor:
-        """Pixels (B, 3, T, H, W) in [-1, 1] -> normalised latent mean (B, C, t, h, w), t = ceil(T / stride)."""
+        """Pixels (B, 3, T, H, W) in [-1, 1] -> normalised latent mean (B, C, ceil(T / st), h, w)."""
         return self.spec.normalise(self.posterior(pixels).mean)
 
     def decode(self, latent: Tensor, num_frames: int | None = None) -> Tensor:
@@ -137,8 +139,8 @@ class Codec(nn.Module):
 def linear_init_(codec: Codec, clips: Tensor | Iterable[Tensor]) -> float:
     """Start a codec with a linear skip from the principal components of blocks of pixels.
 
-    `clips` is (B, 3, T, H, W), or several such batches. The network's own output is at zero after construction,
-    so an untrained codec then reconstructs exactly as the projection does. Returns its PSNR in dB on the clips.
+    `clips` is (B, 3, T, H, W), or several such batches. The network's own output is zero after construction,
+    so an untrained codec reconstructs just as the projection does. Returns its PSNR in dB on the clips.
     """
     if codec.linear is None:
         raise ValueError("this codec has no linear projection: build it from settings with linear_skip=True")

@@ -18,9 +18,10 @@ T = TypeVar("T")
 class ImageVAEConfig:
     """A convolutional autoencoder of pictures in the layout of Stable Diffusion 3.
 
-    Levels run from fine to coarse; every level but the last halves rows and columns. `patch` folds pixels into
-    channels before the first convolution (and unfolds after the last), so the spatial stride is
-    `patch * 2 ** (levels - 1)`. The published layout is `patch=1, stem_kernel=3, resample="conv"`, no linear skip.
+    Levels run from fine to coarse; every level but the last halves rows and columns. `patch` folds pixels
+    into channels before the first convolution (and unfolds after the last), so the spatial stride is
+    `patch * 2 ** (levels - 1)`. The published layout is `patch=1, stem_kernel=3, resample="conv"`, without
+    a linear skip.
     """
 
     latent_channels: int
@@ -43,8 +44,8 @@ class ImageVAEConfig:
         levels = len(self.multipliers)
         if len(self.encoder_blocks) != levels or len(self.decoder_blocks) != levels:
             raise ValueError(
-                f"multipliers has {levels} levels, encoder_blocks {len(self.encoder_blocks)} and decoder_blocks"
-                f" {len(self.decoder_blocks)}: give one entry a level"
+                f"multipliers has {levels} levels, encoder_blocks {len(self.encoder_blocks)} and"
+                f" decoder_blocks {len(self.decoder_blocks)}: give one entry a level"
             )
         for width in self.widths:
             if width % self.norm_groups:
@@ -82,8 +83,9 @@ class TAEConfig:
 
     `temporal_strides` has 1 or 2 for every level but the last: the stride in time that follows the level's
     halving of rows and columns (in the decoder, that follows the doubling back to this level).
-    `temporal_levels` says which levels have a temporal convolution after every spatial one; None is all of them,
-    the published layout. The coarsest level's entry also holds for the middle block and the latent's convolutions.
+    `temporal_levels` says which levels have a temporal convolution after every spatial one; None is all of
+    them, the published layout. The coarsest level's entry also holds for the middle block and the latent's
+    convolutions.
     """
 
     image: ImageVAEConfig
@@ -97,11 +99,13 @@ class TAEConfig:
         levels = self.image.levels
         if len(self.temporal_strides) != levels - 1 or any(s not in (1, 2) for s in self.temporal_strides):
             raise ValueError(
-                f"temporal_strides={self.temporal_strides} does not fit {levels} levels: give {levels - 1} entries,"
-                " each 1 or 2"
+                f"temporal_strides={self.temporal_strides} does not fit {levels} levels: give {levels - 1}"
+                " entries, each 1 or 2"
             )
         if self.temporal_levels is not None and len(self.temporal_levels) != levels:
-            raise ValueError(f"temporal_levels={self.temporal_levels} does not fit {levels} levels: give one entry each")
+            raise ValueError(
+                f"temporal_levels={self.temporal_levels} does not fit {levels} levels: give one entry each"
+            )
 
     @property
     def temporal_stride(self) -> int:
@@ -127,14 +131,16 @@ class TAEConfig:
 
 
 SD3 = ImageVAEConfig(
-    latent_channels=16, base_channels=128, multipliers=(1, 2, 4, 4), encoder_blocks=(2,) * 4, decoder_blocks=(3,) * 4,
-    latent_scale=1.5305, latent_shift=0.0609,
+    latent_channels=16, base_channels=128, multipliers=(1, 2, 4, 4),
+    encoder_blocks=(2,) * 4, decoder_blocks=(3,) * 4, latent_scale=1.5305, latent_shift=0.0609,
 )  # fmt: skip
 SMALL = ImageVAEConfig(
-    latent_channels=8, base_channels=32, multipliers=(1, 2, 2), encoder_blocks=(1,) * 3, decoder_blocks=(2,) * 3,
+    latent_channels=8, base_channels=32, multipliers=(1, 2, 2),
+    encoder_blocks=(1,) * 3, decoder_blocks=(2,) * 3,
 )  # fmt: skip
 NANO = ImageVAEConfig(
-    latent_channels=24, base_channels=16, multipliers=(1, 2, 6), encoder_blocks=(0, 1, 0), decoder_blocks=(0, 1, 0),
+    latent_channels=24, base_channels=16, multipliers=(1, 2, 6),
+    encoder_blocks=(0, 1, 0), decoder_blocks=(0, 1, 0),
     norm_groups=8, patch=2, stem_kernel=1, resample="shuffle", linear_skip=True,
 )  # fmt: skip
 

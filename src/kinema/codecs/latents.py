@@ -80,7 +80,7 @@ class LatentSpec(nn.Module):
             near = f"{max(sh, round(height / sh) * sh)}x{max(sw, round(width / sw) * sw)}"
             raise UserError(
                 f"the picture is {height}x{width} (height x width) and this codec takes a height that is a"
-                f" multiple of {sh} and a width that is a multiple of {sw}: resize or crop it, to {near} for example"
+                f" multiple of {sh} and a width that is a multiple of {sw}: resize or crop it, to {near} say"
             )
         return self.channels, ceil_div(num_frames, st), height // sh, width // sw
 

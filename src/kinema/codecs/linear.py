@@ -58,8 +58,8 @@ class LinearSkip(nn.Module):
     def fit(self, clips: Iterable[Tensor]) -> float:
         """Set the projection to the leading principal components of the clips' blocks, whitened.
 
-        Each of `clips` is (B, 3, T, H, W). Returns the PSNR in dB (peak 2, as pixels run from -1 to 1) that the
-        projection alone reaches on them, before clamping.
+        Each of `clips` is (B, 3, T, H, W). Returns the PSNR in dB (peak 2, as pixels run from -1 to 1) that
+        the projection alone reaches on them, before clamping.
         """
         count = 0
         total: Tensor | None = None

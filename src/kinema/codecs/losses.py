@@ -35,13 +35,14 @@ def charbonnier(output: Tensor, target: Tensor, eps: float = 1e-2) -> Tensor:
 def outlier_penalty(latent: Tensor, radius: float = OUTLIER_RADIUS) -> Tensor:
     """Outlier penalty of Movie Gen (Eq. 1), mean over frames and places.
 
-    For each frame X of a latent (B, C, t, h, w): `max(||X_ij - Mean(X)|| - r ||Std(X)||, 0)`, mean and standard
-    deviation over the h x w places of each channel, norms over channels. The equation names no axes; these are
-    our reading. The paper's weight of 1e5 belongs to a loss summed over pixels; with means, 0.5 to 1 is like it.
+    For each frame X of a latent (B, C, t, h, w): `max(||X_ij - Mean(X)|| - r ||Std(X)||, 0)`, mean and
+    standard deviation over the h x w places of each channel, norms over channels. The equation names no axes;
+    these are our reading. The paper's weight of 1e5 belongs to a loss summed over pixels; with means, 0.5 to
+    1 does the same.
     """
     mean = latent.mean(dim=(-2, -1), keepdim=True)
     centred = latent - mean
-    spread = centred.square().mean(dim=(-2, -1)).sum(dim=1)  # (B, t): squared norm of the deviation over channels
+    spread = centred.square().mean(dim=(-2, -1)).sum(dim=1)  # (B, t): ||Std||^2 over channels
     # The guard keeps the root's gradient finite on a constant frame.
     limit = radius * (spread + 1e-12).sqrt()
     distance = (centred.square().sum(dim=1) + 1e-12).sqrt()  # (B, t, h, w)
@@ -119,8 +120,10 @@ def hinge_generator(fake: Tensor) -> Tensor:
     return -fake.mean()
 
 
-def adaptive_weight(reconstruction: Tensor, adversarial: Tensor, last_layer: Tensor, limit: float = 1e4) -> Tensor:
-    """Weight of the adversarial term that gives it the reconstruction's gradient norm at the decoder's last layer.
+def adaptive_weight(
+    reconstruction: Tensor, adversarial: Tensor, last_layer: Tensor, limit: float = 1e4
+) -> Tensor:
+    """Weight that gives the adversarial term the reconstruction's gradient norm at the decoder's last layer.
 
     As in VQGAN: ||grad reconstruction|| / (||grad adversarial|| + 1e-4), clamped, without gradient.
     """

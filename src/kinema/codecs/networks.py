@@ -121,7 +121,7 @@ class Decoder(nn.Module):
     def __init__(self, config: ImageVAEConfig, time: TAEConfig | None = None) -> None:
         super().__init__()
         strides, temporal = _time(config, time)
-        widths, groups, last = config.widths, config.norm_groups, config.levels - 1
+        widths, groups = config.widths, config.norm_groups
         shuffle = config.resample == "shuffle"
         self.patch = config.patch
         width = widths[-1]
@@ -129,7 +129,8 @@ class Decoder(nn.Module):
         self.mid_block = MidBlock(width, groups, config.attention, temporal[-1])
         self.up_blocks = nn.ModuleList()
         for i in reversed(range(config.levels)):
-            resnets, width = resnet_chain(width, widths[i], config.decoder_blocks[i], groups, temporal[i])
+            count = config.decoder_blocks[i]
+            resnets, width = resnet_chain(width, widths[i], count, groups, temporal[i])
             up: nn.Module | None = None
             if i > 0:
                 out = widths[i - 1] if shuffle else width

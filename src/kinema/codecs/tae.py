@@ -1,9 +1,9 @@
 """The temporal autoencoder of Movie Gen (section on the TAE): an image autoencoder inflated along time.
 
 After every spatial convolution comes a temporal one, after spatial attention temporal attention; frames are
-halved by temporal convolutions of stride 2 and doubled by repetition and a convolution. All of it is symmetric
-in time with replicate padding, so any length can be encoded: t = ceil(T / stride), and decoded frames beyond T
-are spurious and discarded. An image is a clip of one frame.
+halved by temporal convolutions of stride 2 and doubled by repetition and a convolution. All of it is
+symmetric in time with replicate padding, so any length can be encoded: t = ceil(T / stride), and decoded
+frames beyond T are spurious and discarded. An image is a clip of one frame.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ class TemporalAutoencoder(Codec):
 def inflate(image_vae: ImageVAE, config: TAEConfig) -> TemporalAutoencoder:
     """A temporal autoencoder that starts as `image_vae`.
 
-    Temporal kernels start at their centre tap and temporal attention at zero. At temporal stride 1 every frame
-    is coded as the image autoencoder codes it; at stride s the latent holds frames 0, s, 2s, ... and each of
-    them is decoded s times.
+    Temporal kernels start at their centre tap and temporal attention at zero. At temporal stride 1 every
+    frame is coded as the image autoencoder codes it; at stride s the latent holds frames 0, s, 2s, ... and
+    each of them is decoded s times.
     """
     if config.image != image_vae.config:
         raise UserError(
-            "the temporal autoencoder's image settings differ from those of the image autoencoder it shall start"
-            " from: pass TAEConfig(image=image_vae.config, ...)"
+            "the temporal autoencoder's image settings differ from those of the image autoencoder it shall"
+            " start from: pass TAEConfig(image=image_vae.config, ...)"
         )
     tae = TemporalAutoencoder(config)
     own = tae.state_dict()

@@ -1,4 +1,4 @@
-"""The image autoencoder: a KL autoencoder in the layout of Stable Diffusion 3 (names of diffusers' AutoencoderKL)."""
+"""The image autoencoder: a KL autoencoder in the layout and with the key names of Stable Diffusion 3."""
 
 from __future__ import annotations
 
