@@ -97,11 +97,7 @@ class Codec(nn.Module):
 
         Raises UserError where the channels do not fit or `num_frames` does not belong to t latent frames.
         """
-        if raw.dim() != 5 or raw.shape[1] != self.spec.channels:
-            raise UserError(
-                f"the codec decodes latents of shape (batch, {self.spec.channels}, frames, height, width) and"
-                f" got {tuple(raw.shape)}: take the codec that made it"
-            )
+        self._check_latent(raw)
         keep = self.spec.num_frames(raw.shape[2], num_frames)
         frames = raw.shape[2] * self.spec.strides[0]
         pixels = blocks.unfold(self.decoder(blocks.fold(raw), raw.shape[2]), frames)
@@ -126,7 +122,15 @@ class Codec(nn.Module):
 
         T is `num_frames`, or t * stride where that is None.
         """
+        self._check_latent(latent)
         return self.reconstruct(self.spec.denormalise(latent), num_frames).clamp(-1.0, 1.0)
+
+    def _check_latent(self, latent: Tensor) -> None:
+        if latent.dim() != 5 or latent.shape[1] != self.spec.channels:
+            raise UserError(
+                f"the codec decodes latents of shape (batch, {self.spec.channels}, frames, height, width) and"
+                f" got {tuple(latent.shape)}: take the codec that made it"
+            )
 
     @torch.no_grad()
     def fit_statistics(self, clips: Iterable[Tensor]) -> None:
