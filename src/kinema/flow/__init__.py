@@ -1,4 +1,4 @@
-"""Generative processes as pure functions. Time runs from t=0 (noise) to t=1 (data) everywhere. Imports only torch."""
+"""Generative processes as pure functions. Time runs from t=0 (noise) to t=1 (data). Imports only torch."""
 
 from kinema.flow import diffusion, guidance, objective, paths, schedules, solvers, times
 from kinema.flow.guidance import guided

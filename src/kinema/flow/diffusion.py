@@ -1,8 +1,8 @@
-"""The diffusion path that flow matching is compared with: v-prediction with a zero terminal signal-to-noise ratio.
+"""The diffusion path that flow matching is compared with: v-prediction, zero terminal signal-to-noise ratio.
 
-Lin et al., "Common diffusion noise schedules and sample steps are flawed" (2305.08891), algorithm 1; v-prediction from
-Salimans and Ho (2202.00512). `signal` below is sqrt(alpha_bar), and sqrt(1 - signal^2) scales the noise. Time keeps
-this package's direction: t=0 noise, t=1 data.
+Lin et al., "Common diffusion noise schedules and sample steps are flawed" (2305.08891), algorithm 1;
+v-prediction from Salimans and Ho (2202.00512). `signal` below is sqrt(alpha_bar), and sqrt(1 - signal^2)
+scales the noise. Time keeps this package's direction: t=0 noise, t=1 data.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def zero_terminal_signal(levels: int = 1000, beta_start: float = 0.00085, beta_e
 
 
 def signal_at(t: Tensor, signal: Tensor) -> Tensor:
-    """The signal of the level nearest to times t (B,): t=0 is the last level (noise), t=1 the first (data)."""
+    """The signal of the level nearest to times t (B,): t=0 the last (noise), t=1 the first (data)."""
     levels = ((1 - t.double()) * (len(signal) - 1)).round().long()
     return signal.to(t.device)[levels]
 

@@ -13,14 +13,14 @@ def guided(velocity: Callable[..., Tensor], scale: float) -> Callable[..., Tenso
     """Classifier-free guidance: v_uncond + scale * (v_cond - v_uncond), one batched call.
 
     Args:
-        velocity: called as velocity(x, t, *args) on the doubled batch: x (2B, ...) and t (2B,), the first half to be
-            computed under the condition, the second under the null condition. The callable (or the args passed
-            through) therefore holds conditions for 2B samples in this order.
+        velocity: called as velocity(x, t, *args) on the doubled batch: x (2B, ...) and t (2B,), the first
+            half to be computed under the condition, the second under the null condition. The callable (or
+            the args passed through) therefore holds conditions for 2B samples in this order.
         scale: 1 gives the conditional velocity, 0 the unconditional one.
 
     Returns:
-        A velocity(x, t, *args) on B samples. At scale 1 it still doubles the batch: call the conditional velocity
-        itself where no guidance is wanted.
+        A velocity(x, t, *args) on B samples. At scale 1 it still doubles the batch: call the conditional
+        velocity itself where no guidance is wanted.
     """
 
     def step(x: Tensor, t: Tensor, *args: Any) -> Tensor:

@@ -18,7 +18,7 @@ def flow_matching_loss(
     time_law: TimeLaw = logit_normal,
     sigma_min: float = SIGMA_MIN,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """mean || velocity(x_t, t) - (data - (1 - sigma_min) noise) ||^2 over a batch of data (B, ...), in float32.
+    """The mean of (velocity(x_t, t) - (data - (1 - sigma_min) noise))^2 over data (B, ...), in float32.
 
     Args:
         velocity: the network, called once as velocity(x (B, ...), t (B,)) with its conditions already bound.
@@ -26,8 +26,8 @@ def flow_matching_loss(
         time_law: (n, generator) -> (n,) in [0, 1], t=0 noise, t=1 data; see `flow.times`.
 
     Returns:
-        The loss (a scalar), and logs of detached tensors: "loss"; "loss_per_sample" (B,) and "time" (B,), to be
-        binned by time; "velocity_rms" and "target_rms".
+        The loss (a scalar), and logs of detached tensors: "loss"; "loss_per_sample" (B,) and "time" (B,),
+        to be binned by time; "velocity_rms" and "target_rms".
     """
     target_dtype = torch.promote_types(data.dtype, torch.float32)
     clean = data.to(target_dtype)

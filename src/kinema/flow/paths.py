@@ -1,4 +1,4 @@
-"""The straight path of flow matching between noise and data. Time: t=0 noise, t=1 data (Movie Gen, Eqs. 1-2)."""
+"""The straight path of flow matching between noise (t=0) and data (t=1): Movie Gen, Eqs. 1-2."""
 
 from __future__ import annotations
 

@@ -14,10 +14,10 @@ def linear(steps: int) -> Tensor:
 
 
 def linear_quadratic(steps: int, emulate: int = 250) -> Tensor:
-    """The first steps of a fine linear schedule, then quadratically growing ones (Movie Gen, section on inference).
+    """The first steps of a fine linear schedule, then quadratically growing ones (Movie Gen).
 
-    Half of the steps are the first steps of a linear schedule with `emulate` steps; the rest cover what is left, the
-    slope staying continuous where the halves meet.
+    Half of the steps are the first steps of a linear schedule with `emulate` steps; the rest cover what is
+    left, the slope staying continuous where the halves meet.
 
     Args:
         steps: steps taken (50 in the paper).
@@ -45,7 +45,8 @@ def linear_quadratic(steps: int, emulate: int = 250) -> Tensor:
 def shift(times: Tensor, factor: float) -> Tensor:
     """Move times towards noise for factors above 1: t / (t + factor (1 - t)).
 
-    This is the resolution shift of SD3 and Wan, sigma -> factor sigma / (1 + (factor - 1) sigma) with sigma = 1 - t.
+    This is the resolution shift of SD3 and Wan, sigma -> factor sigma / (1 + (factor - 1) sigma) with
+    sigma = 1 - t.
     """
     if factor <= 0:
         raise ValueError(f"the shift of a schedule is a positive factor, got {factor}")

@@ -1,7 +1,7 @@
 """Laws from which training draws the flow time. Each gives (n,) float32 in [0, 1] on the generator's device.
 
-Time: t=0 noise, t=1 data. Papers that count the other way (SD3, Flux) have 1 - t; where a law is not symmetric, a
-parameter that leans towards noise there leans towards data here with the opposite sign.
+Time: t=0 noise, t=1 data. Papers that count the other way (SD3, Flux) have 1 - t; where a law is not
+symmetric, a parameter that leans towards noise there leans towards data here with the opposite sign.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def uniform(n: int, generator: Generator) -> Tensor:
 
 
 def stratified(n: int, generator: Generator) -> Tensor:
-    """Evenly spread, one draw in each of n equal intervals, shuffled: less variance between batches than `uniform`."""
+    """Evenly spread, one draw in each of n equal intervals, shuffled: steadier between batches."""
     offsets = torch.rand(n, generator=generator, device=generator.device)
     order = torch.randperm(n, generator=generator, device=generator.device)
     return (order + offsets).div(n).clamp(max=1.0)
@@ -33,7 +33,7 @@ def logit_normal(n: int, generator: Generator, mean: float = 0.0, std: float = 1
 
 
 def mode(n: int, generator: Generator, scale: float = 1.29) -> Tensor:
-    """SD3's law with heavy tails: positive scales (up to 1.75) prefer the middle, negative (to -1) the ends."""
+    """SD3's law with heavy tails: scales above 0 (to 1.75) prefer the middle, below (to -1) the ends."""
     if not -1.0 <= scale <= 2.0 / (math.pi - 2.0):
         raise ValueError(
             f"the mode law is defined for scales from -1 to {2 / (math.pi - 2):.3f}, got {scale}"
@@ -49,7 +49,7 @@ def cosmap(n: int, generator: Generator) -> Tensor:
 
 
 def beta(n: int, generator: Generator, alpha: float = 1.0, beta: float = 1.5) -> Tensor:
-    """Beta(alpha, beta), density proportional to t^(alpha-1) (1-t)^(beta-1); the default leans towards noise."""
+    """Beta(alpha, beta), density as t^(alpha-1) (1-t)^(beta-1); the default leans towards noise."""
     shapes = (
         torch.tensor([alpha, beta], dtype=torch.float64, device=generator.device).expand(n, 2).contiguous()
     )

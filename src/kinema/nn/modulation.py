@@ -1,7 +1,7 @@
 """How the flow time steers a transformer: its embedding, one shared adaLN projection and a bias per layer.
 
-PixArt's arrangement ("adaLN-single"): the projection from the time embedding to shifts, scales and gates is shared by
-all layers, and every layer adds a small learned table of its own.
+PixArt's arrangement ("adaLN-single"): the projection from the time embedding to shifts, scales and gates is
+shared by all layers, and every layer adds a small learned table of its own.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class TimestepEmbedding(nn.Module):
 
 
 class SharedModulation(nn.Module):
-    """The projection that all layers share: time embedding (B, D) -> (B, chunks, D). Zero at initialisation."""
+    """The projection that all layers share: time embedding (B, D) -> (B, chunks, D). Starts at zero."""
 
     def __init__(self, dim: int, chunks: int = 6) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class SharedModulation(nn.Module):
 
 
 class LayerBias(nn.Module):
-    """What one layer adds to the shared modulation: (B, chunks, D) -> chunks x (B, 1, D). N(0, 1)/sqrt(D) at first."""
+    """One layer's part of the modulation: (B, chunks, D) -> chunks x (B, 1, D). Starts as N(0, 1)/sqrt(D)."""
 
     def __init__(self, dim: int, chunks: int = 6) -> None:
         super().__init__()
@@ -64,5 +64,5 @@ class LayerBias(nn.Module):
 
 
 def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """x * (1 + scale) + shift, for tokens (B, N, D) and a shift and scale (B, 1, D)."""
+    """Gives x * (1 + scale) + shift, for tokens (B, N, D) and a shift and scale (B, 1, D)."""
     return torch.addcmul(shift, x, 1 + scale)

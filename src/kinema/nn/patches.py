@@ -1,7 +1,8 @@
 """Signals, images and clips into tokens and back, without parameters.
 
-A token holds its patch channel by channel, row-major inside each channel: the order in which a convolution's weight
-(out, C, *patch) flattens, so a linear layer on tokens is a convolution with stride = kernel.
+A token holds its patch channel by channel, row-major inside each channel: the order in which a
+convolution's weight (out, C, *patch) flattens, so a linear layer on tokens is a convolution with stride =
+kernel.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from torch import Tensor
 
 
 def patchify(x: Tensor, patch: Sequence[int]) -> Tensor:
-    """Cut (B, C, *space) with 1, 2 or 3 axes of space into tokens (B, N, C*prod(patch)), row-major in space."""
+    """Cut (B, C, *space), 1 to 3 axes of space, into tokens (B, N, C*prod(patch)), row-major in space."""
     axes = len(patch)
     if x.ndim != axes + 2 or axes not in (1, 2, 3):
         raise ValueError(
@@ -31,12 +32,13 @@ def patchify(x: Tensor, patch: Sequence[int]) -> Tensor:
 
 
 def unpatchify(tokens: Tensor, grid: Sequence[int], patch: Sequence[int], channels: int) -> Tensor:
-    """Put tokens (B, N, channels*prod(patch)) of a token grid back: (B, channels, *[g*p]); undoes `patchify`."""
+    """Put tokens (B, N, channels*prod(patch)) back: (B, channels, *[grid*patch])."""
     axes = len(patch)
     wanted = (math.prod(grid), channels * math.prod(patch))
     if tuple(tokens.shape[1:]) != wanted or len(grid) != axes:
         raise ValueError(
-            f"a grid of {tuple(grid)} with {channels} channels has tokens of {wanted}, got {tuple(tokens.shape[1:])}"
+            f"a grid of {tuple(grid)} with {channels} channels has tokens of {wanted}, "
+            f"got {tuple(tokens.shape[1:])}"
         )
     cells = tokens.reshape(len(tokens), *grid, channels, *patch)
     pairs = [axis for i in range(axes) for axis in (1 + i, 2 + axes + i)]

@@ -17,7 +17,7 @@ Rotary = tuple[Tensor, Tensor]  # cosines and sines, each (N, head_dim / 2), flo
 
 
 def grow_table(table: Tensor, length: int) -> Tensor:
-    """Resample a position table (n, D) to (length, D), linearly along the index; the first and last rows stay."""
+    """Resample a position table (n, D) to (length, D), linearly; the first and last rows stay."""
     if len(table) == length:
         return table.clone()
     columns = table.float().T[None]  # (1, D, n)
@@ -105,14 +105,15 @@ def rotary(
 
     Args:
         grid: tokens along each axis: n, (H, W) or (T, H, W).
-        head_dim: even; the axes share it: with n axes each but the first takes 2*(head_dim // 2n), the first the rest
-            (for three axes this is Wan's split).
+        head_dim: even; the axes share it: with n axes each but the first takes 2*(head_dim // 2n), the
+            first the rest (for three axes this is Wan's split).
         offset: index of the first token along each axis, zeros if left out.
     """
     sizes = (grid,) if isinstance(grid, int) else tuple(grid)
     if head_dim % 2 or head_dim < 2 * len(sizes):
         raise ValueError(
-            f"rotary positions over {len(sizes)} axes need an even head width >= {2 * len(sizes)}, got {head_dim}"
+            f"rotary positions over {len(sizes)} axes need an even head width of {2 * len(sizes)} or more, "
+            f"got {head_dim}"
         )
     starts = tuple(offset) or (0,) * len(sizes)
     share = 2 * (head_dim // (2 * len(sizes)))
@@ -130,7 +131,7 @@ def rotary(
 
 
 def apply_rotary(x: Tensor, table: Rotary, layout: Literal["pairs", "halves"] = "pairs") -> Tensor:
-    """Turn queries or keys (B, H, N, head_dim) by their rotary angles; float32 inside, the dtype of x outside.
+    """Turn queries or keys (B, H, N, head_dim) by their rotary angles; computed in float32.
 
     `layout` says which two channels form a plane: neighbours ("pairs": LLaMa's own code, Wan, Flux) or i and
     i + head_dim/2 ("halves": transformers).

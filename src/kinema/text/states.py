@@ -11,7 +11,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class TextStates:
-    """Encoded prompts: embeds (B, L, D), and mask (B, L) bool, True where a token is real and False at padding."""
+    """Encoded prompts: embeds (B, L, D), and mask (B, L) bool, False at padding."""
 
     embeds: Tensor
     mask: Tensor
@@ -20,7 +20,7 @@ class TextStates:
         if self.embeds.ndim != 3 or self.mask.shape != self.embeds.shape[:2] or self.mask.dtype != torch.bool:
             raise ValueError(
                 "text states are embeds (B, L, D) with a bool mask (B, L); "
-                f"got embeds {tuple(self.embeds.shape)} and mask {tuple(self.mask.shape)} of {self.mask.dtype}"
+                f"got embeds {tuple(self.embeds.shape)}, mask {tuple(self.mask.shape)} of {self.mask.dtype}"
             )
 
     def __len__(self) -> int:

@@ -1,5 +1,8 @@
-"""The transformer of Movie Gen Video (2410.13720, section 3.1.3 and Figure 8): a LLaMa block with text cross-attention,
-adaLN time modulation and full bidirectional attention, over patches of a spatio-temporal latent."""
+"""The transformer of Movie Gen Video (2410.13720, section 3.1.3 and Figure 8).
+
+A LLaMa block with text cross-attention, adaLN time modulation and full bidirectional attention, over
+patches of a spatio-temporal latent.
+"""
 
 # B batch, C latent channels, T H W latent frames, rows, columns, N tokens, L text tokens, D width
 
@@ -10,7 +13,7 @@ import difflib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -108,7 +111,7 @@ class TransformerConfig:
 
 
 PRESETS: dict[str, TransformerConfig] = {
-    # `nano` is ours. Dims of 5b and 1b are those of the open re-implementation in mindone; 30b is the paper's.
+    # `nano` is ours. 30b is the paper's; dims of 5b and 1b are from an open re-implementation (mindone).
     "nano": TransformerConfig(
         dim=256,
         depth=6,
@@ -142,7 +145,8 @@ class Condition:
     Attributes:
         source: (B, L, D) projected text tokens, zero where masked.
         mask: (B, L) bool; at least one key is visible to every sample (a zero one where the text is empty).
-        keys_values: per layer the keys and values (B, heads, L, head_dim), or None: each layer then computes its own.
+        keys_values: per layer the keys and values (B, heads, L, head_dim), or None: each layer then
+            computes its own.
     """
 
     source: Tensor
@@ -260,8 +264,8 @@ class TextProjection(nn.Module):
 class MovieGenTransformer(nn.Module):
     """Predicts the velocity of a video latent under text. An image is a latent of one frame.
 
-    `__init__` builds and initialises; under `torch.device("meta")` nothing is allocated, and after `to_empty` call
-    `init_weights`.
+    `__init__` builds and initialises; under `torch.device("meta")` nothing is allocated, and after
+    `to_empty` call `init_weights`.
     """
 
     def __init__(self, config: TransformerConfig) -> None:
@@ -280,8 +284,11 @@ class MovieGenTransformer(nn.Module):
 
     @torch.no_grad()
     def init_weights(self) -> None:
-        """Set every parameter. Matrices N(0, 1/fan_in); what PixArt starts at zero is zero here: the shared adaLN
-        projection, the way out of cross-attention, and the output."""
+        """Set every parameter.
+
+        Matrices are N(0, 1/fan_in), with PixArt's zeros: the shared adaLN projection, the way out of
+        cross-attention, and the output.
+        """
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.normal_(module.weight, std=module.in_features**-0.5)
@@ -294,17 +301,17 @@ class MovieGenTransformer(nn.Module):
                 module, RMSNorm | LayerBias | SharedModulation | TimestepEmbedding | FactorizedPositions
             ):
                 module.init_weights()
-        for block in self.blocks:
+        for block in cast(Iterable[Block], self.blocks):
             nn.init.zeros_(block.cross_attention.out.weight)
         nn.init.zeros_(self.final.out.weight)
 
     def checkpoint_blocks(self, blocks: Iterable[int] | None = None) -> None:
-        """Recompute the activations of these blocks in the backward pass instead of keeping them; None means all."""
+        """Recompute the activations of these blocks (None: all) in the backward pass."""
         self.checkpointed = frozenset(range(self.config.depth) if blocks is None else blocks)
 
     @torch.no_grad()
     def grown(self, grid: Grid) -> MovieGenTransformer:
-        """A copy whose position tables reach to another latent grid, interpolated linearly; all else is equal."""
+        """A copy whose position tables reach to another latent grid, interpolated linearly."""
         weight = self.patch_in.weight
         with torch.device("meta"):
             new = MovieGenTransformer(dataclasses.replace(self.config, grid=grid))
@@ -316,7 +323,7 @@ class MovieGenTransformer(nn.Module):
         return new.train(self.training)
 
     def encode_text(self, text: Text) -> Condition:
-        """Project each encoder's states, join them along the sequence: the keys' source, without keys and values.
+        """Project each encoder's states and join them along the sequence: the source of keys and values.
 
         A text of no visible tokens is legal: cross-attention then adds zero.
         """
@@ -335,9 +342,12 @@ class MovieGenTransformer(nn.Module):
         return Condition(source, mask | ~mask.any(dim=1, keepdim=True))
 
     def prepare(self, text: Text) -> Condition:
-        """Everything of the text that all solver steps share: `encode_text` and every layer's keys and values."""
+        """What all solver steps share of the text: `encode_text`, and every layer's keys and values."""
         condition = self.encode_text(text)
-        keys_values = tuple(block.cross_attention.keys_values(condition.source) for block in self.blocks)
+        keys_values = tuple(
+            block.cross_attention.keys_values(condition.source)
+            for block in cast(Iterable[Block], self.blocks)
+        )
         return dataclasses.replace(condition, keys_values=keys_values)
 
     def forward(self, latent: Tensor, t: Tensor, text: Text | Condition) -> Tensor:
@@ -346,8 +356,8 @@ class MovieGenTransformer(nn.Module):
         Args:
             latent: (B, C, T, H, W), at most `config.grid`, in multiples of `config.patch`.
             t: (B,) flow times; t=0 noise, t=1 data.
-            text: the states of each encoder in the order of `config.text_dims` (one TextStates if there is only one),
-                or a Condition from `prepare`, which a sampler makes once.
+            text: the states of each encoder in the order of `config.text_dims` (one TextStates if there is
+                only one), or a Condition from `prepare`, which a sampler makes once.
 
         Returns:
             (B, C, T, H, W), the shape and dtype of latent.
@@ -377,8 +387,8 @@ class MovieGenTransformer(nn.Module):
             )
         if any(size > limit for size, limit in zip(latent.shape[2:], config.grid, strict=True)):
             raise UserError(
-                f"the latent has {tuple(latent.shape[2:])} cells (time, height, width) and the model reaches to "
-                f"{config.grid}: make it smaller, or use a model with grown position tables"
+                f"the latent has {tuple(latent.shape[2:])} cells (time, height, width) and the model reaches "
+                f"to {config.grid}: make it smaller, or use a model with grown position tables"
             )
         if t.shape != latent.shape[:1] or len(condition) != len(latent):
             raise UserError(
