@@ -34,7 +34,7 @@ def tone(seconds=1.0, rate=48000, channels=1, hertz=440.0):
 
 
 def psnr(a, b):
-    return 10 * np.log10(255**2 / np.mean((a.astype(float) - b.astype(float)) ** 2))
+    return 10 * np.log10(255**2 / (1e-9 + np.mean((a.astype(float) - b.astype(float)) ** 2)))
 
 
 @pytest.mark.parametrize(
@@ -223,6 +223,6 @@ def test_contact_sheet_shows_every_strip_and_caption():
     assert sheet.height > plain.height
     red = (np.abs(sheet.pixels.astype(int) - (220, 40, 30)).sum(2) < 30).sum(1) > 0
     assert np.diff(red.astype(int)).clip(min=0).sum() == 2  # two rows of strips
-    assert sheet.width == 2 * round(18 * 1.8) + 2 * (4 * 130 - 2) + round(18 * 1.5)
+    assert sheet.width == 2 * round(18 * 1.8) + (4 * 66 - 2) + (4 * 130 - 2) + round(18 * 1.5)
     with pytest.raises(UserError, match="one caption"):
         contact_sheet(videos, captions[:1], columns=2)
