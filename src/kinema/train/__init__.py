@@ -1,6 +1,6 @@
 """One loop for every recipe: stages, optimisers, parallelism, checkpoints that resume to the same numbers.
 
-    report = run_stages([Stage(name="video", model=model, loss=loss, batches=batches, steps=1000, batch_size=32)], out)
+report = run_stages([Stage(name="video", model=model, loss=loss, batches=batches, steps=1000, batch_size=32)], out)
 """
 
 from kinema.train.ema import EMA

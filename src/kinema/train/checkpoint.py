@@ -41,7 +41,9 @@ def write_text(path: Path, text: str) -> None:
     os.replace(temporary, path)
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+def write_tensors(
+    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
+) -> None:
     """A safetensors file. Tensors that share memory (tied weights) are written once each."""
     seen: set[int] = set()
     separate = {}

@@ -32,7 +32,9 @@ def to_device(batch: Any, device: torch.device) -> Any:
     return batch
 
 
-def microbatches(stage: Stage, first_step: int, *, rank: int, world: int, seed: int) -> Iterator[tuple[BatchIndex, Any]]:
+def microbatches(
+    stage: Stage, first_step: int, *, rank: int, world: int, seed: int
+) -> Iterator[tuple[BatchIndex, Any]]:
     """(index, batch) of this process from `first_step` on, in order, to the stage's last step."""
 
     def indices() -> Iterator[BatchIndex]:

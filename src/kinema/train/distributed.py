@@ -15,8 +15,6 @@ from typing import Any, Literal
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
-from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from kinema.errors import UserError
@@ -100,15 +98,23 @@ def bind_local_device() -> None:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
 
 
+def is_sharded(tensor: Tensor) -> bool:
+    """Whether this is a DTensor. Importing the class costs two seconds, which one process need not pay."""
+    return hasattr(tensor, "device_mesh")
+
+
 def full_tensor(tensor: Tensor) -> Tensor:
     """The whole tensor of a shard (a collective call); any other tensor as it is."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+    return tensor.full_tensor() if is_sharded(tensor) else tensor  # type: ignore[attr-defined]
 
 
 def sharded_like(full: Tensor, reference: Tensor) -> Tensor:
     """A whole tensor, known to every process, cut as `reference` is and put on its device."""
-    if not isinstance(reference, DTensor):
+    if not is_sharded(reference):
         return full.to(reference.device)
+    from torch.distributed.tensor import DTensor, distribute_tensor
+
+    assert isinstance(reference, DTensor)
     mesh = reference.device_mesh
     return distribute_tensor(full.to(mesh.device_type), mesh, reference.placements, src_data_rank=None)
 
@@ -128,7 +134,9 @@ class Call(nn.Module):
 class Runner:
     """A model placed for training: `run(function, *args)` calls function(model, *args) with the wrapper's hooks."""
 
-    def __init__(self, model: nn.Module, world: World, parallel: Parallel, device: torch.device, dtype: torch.dtype):
+    def __init__(
+        self, model: nn.Module, world: World, parallel: Parallel, device: torch.device, dtype: torch.dtype
+    ):
         if parallel not in ("ddp", "fsdp"):
             raise UserError(f"parallel={parallel!r} is not known: choose ddp or fsdp")
         self.original = model
@@ -147,6 +155,8 @@ class Runner:
 
     def _shard(self, dtype: torch.dtype) -> None:
         """One FSDP2 unit per block of every ModuleList, one for all the rest."""
+        from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+
         policy = MixedPrecisionPolicy()
         if dtype != torch.float32:
             policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32)
@@ -163,12 +173,16 @@ class Runner:
 
     def evaluate(self, function: Callable[..., Any], *args: Any) -> Any:
         """function(model, *args) for validation: DDP's gradient hooks are left out."""
-        return self.call(function, *args) if self.sharded else function(self.model, *args)
+        if not self.sharded:
+            return function(self.model, *args)
+        result = self.call(function, *args)
+        self.call.reshard()  # type: ignore[operator]  # the root stays whole after a forward that has no backward
+        return result
 
     def accumulating(self, last: bool) -> AbstractContextManager[object]:
         """Around a microbatch's backward: gradients cross processes only on the last one of a step."""
-        if isinstance(self.call, FSDPModule):
-            self.call.set_requires_gradient_sync(last)
+        if self.sharded:
+            self.call.set_requires_gradient_sync(last)  # type: ignore[operator]
         elif isinstance(self.call, DistributedDataParallel) and not last:
             return self.call.no_sync()
         return nullcontext()

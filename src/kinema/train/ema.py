@@ -30,7 +30,7 @@ class EMA:
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
-        """shadow <- decay * shadow + (1 - decay) * weights."""
+        """One step: shadow <- decay * shadow + (1 - decay) * weights."""
         weight = 1.0 - self.current_decay()
         parameters = dict(model.named_parameters())
         shadow = list(self.shadow.values())

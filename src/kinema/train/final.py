@@ -48,7 +48,9 @@ def read_final(folder: RunFolder, name: str) -> dict[str, Tensor]:
     return tensors
 
 
-def write_final(folder: RunFolder, state: TrainState, weights: Mapping[str, Tensor], metrics_bytes: int) -> None:
+def write_final(
+    folder: RunFolder, state: TrainState, weights: Mapping[str, Tensor], metrics_bytes: int
+) -> None:
     """model.safetensors (the averaged weights, when there is an EMA), config.json, a record and a card."""
     config = folder.model_config(state.model)
     record = {
@@ -65,13 +67,19 @@ def write_final(folder: RunFolder, state: TrainState, weights: Mapping[str, Tens
         "stage": state.stage,
         "step": str(state.step),
     }
-    documents = {"train_state.json": json.dumps(record) + "\n", "config.json": config, "README.md": _card(folder, state)}
+    documents = {
+        "train_state.json": json.dumps(record) + "\n",
+        "config.json": config,
+        "README.md": _card(folder, state),
+    }
     write_folder(folder.final / state.stage, {"model": weights}, documents, metadata)
 
 
 def _card(folder: RunFolder, state: TrainState) -> str:
     last = last_metrics(folder, state.stage)
-    rows = "".join(f"| {name} | {value:.5g} |\n" for name, value in last.items() if name.startswith(("train/", "val/")))
+    rows = "".join(
+        f"| {name} | {value:.5g} |\n" for name, value in last.items() if name.startswith(("train/", "val/"))
+    )
     weights = f"averaged (EMA, decay {state.ema.decay})" if state.ema else "as trained"
     command = (folder.out / "command.txt").read_text(encoding="utf-8").strip()
     return (

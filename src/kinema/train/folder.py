@@ -8,6 +8,7 @@ import os
 import platform
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
@@ -61,18 +62,28 @@ def to_toml(values: Mapping[str, Any], prefix: str = "") -> str:
 
     def literal(value: Any) -> str:
         if isinstance(value, Mapping):
-            inner = ", ".join(f"{json.dumps(str(k))} = {literal(v)}" for k, v in value.items() if v is not None)
+            inner = ", ".join(
+                f"{json.dumps(str(k))} = {literal(v)}" for k, v in value.items() if v is not None
+            )
             return f"{{{inner}}}"
         if isinstance(value, list):
             return "[" + ", ".join(literal(item) for item in value if item is not None) + "]"
         if isinstance(value, float):
-            return repr(value) if np.isfinite(value) else ("nan" if np.isnan(value) else "inf" if value > 0 else "-inf")
+            return (
+                repr(value)
+                if np.isfinite(value)
+                else ("nan" if np.isnan(value) else "inf" if value > 0 else "-inf")
+            )
         return json.dumps(value, ensure_ascii=False)
 
     def key(name: str) -> str:
-        return name if name.replace("_", "").replace("-", "").isalnum() and name.isascii() else json.dumps(name)
+        return (
+            name if name.replace("_", "").replace("-", "").isalnum() and name.isascii() else json.dumps(name)
+        )
 
-    lines = [f"{key(k)} = {literal(v)}" for k, v in values.items() if v is not None and not isinstance(v, Mapping)]
+    lines = [
+        f"{key(k)} = {literal(v)}" for k, v in values.items() if v is not None and not isinstance(v, Mapping)
+    ]
     text = "\n".join(lines) + ("\n" if lines else "")
     for name, value in values.items():
         if isinstance(value, Mapping):
@@ -139,8 +150,8 @@ class RunFolder:
         """Where a validation puts its pictures."""
         return self.out / "samples" / f"step_{run_step:09d}"
 
-    def begin(self, settings: Mapping[str, Any], stages: Sequence[Any], resume: str) -> None:
-        """Write config.toml, env.json and command.txt; on resume, say which settings changed."""
+    def begin(self, settings: Mapping[str, Any], stages: Sequence[Any], resume: str) -> list[str]:
+        """Write config.toml, env.json and command.txt; on resume, returns the settings that changed."""
         if resume not in ("auto", "never"):
             raise UserError(f"resume={resume!r} is not known: choose auto or never")
         if resume == "never" and self.exists():
@@ -150,18 +161,46 @@ class RunFolder:
             )
         self.checkpoints.mkdir(parents=True, exist_ok=True)
         self.final.mkdir(exist_ok=True)
-        config = to_toml({"settings": public(settings), "stages": {stage.name: public(stage) for stage in stages}})
+        config = to_toml(
+            {"settings": public(settings), "stages": {stage.name: public(stage) for stage in stages}}
+        )
         path = self.out / "config.toml"
+        changed: list[str] = []
         if path.exists():
             before = path.read_text(encoding="utf-8")
             if before != config:
-                new = [line for line in config.splitlines() if line not in before.splitlines()]
-                logger.warning("settings differ from those the run began with: %s", "; ".join(new[:6]) or "removed")
+                changed = _changes(before, config)
                 write_text(self.out / "config.previous.toml", before)
         write_text(path, config)
         write_text(self.out / "env.json", json.dumps(environment(), indent=1) + "\n")
         command = " ".join([Path(sys.argv[0]).name, *(str(public(word)) for word in sys.argv[1:])])
         write_text(self.out / "command.txt", command + "\n")
+        return changed
+
+
+def _changes(before: str, after: str) -> list[str]:
+    """Every `table.key = value` of `after` that `before` does not have, and `table.key removed`."""
+
+    def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+        for key, value in values.items():
+            if isinstance(value, Mapping):
+                yield from flat(value, f"{prefix}{key}.")
+            else:
+                yield f"{prefix}{key}", value
+
+    old, new = dict(flat(tomllib.loads(before))), dict(flat(tomllib.loads(after)))
+    return [
+        f"{name} = {new[name]!r}" if name in new else f"{name} removed"
+        for name in sorted(old.keys() | new.keys())
+        if old.get(name) != new.get(name)
+    ]
+
+
+class _LogFile(logging.FileHandler):
+    """A log that cannot be written (a full disk) must not bury the error that says so."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        pass
 
 
 @contextmanager
@@ -184,7 +223,7 @@ def run_log(out: Path | None) -> Iterator[None]:
     before = logger.level
     if out is not None:
         logger.setLevel(logging.INFO)
-        file = logging.FileHandler(out / "train.log", encoding="utf-8")
+        file = _LogFile(out / "train.log", encoding="utf-8")
         file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         handlers.append(file)
         if not logger.hasHandlers():

@@ -14,7 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from kinema.errors import UserError
-from kinema.train.checkpoint import newest_first, point_latest, read_folder, retain, step_folders, write_folder
+from kinema.train.checkpoint import (
+    newest_first,
+    point_latest,
+    read_folder,
+    retain,
+    step_folders,
+    write_folder,
+)
 from kinema.train.data import microbatches, to_device
 from kinema.train.distributed import Parallel, Runner, World, bind_local_device, full_tensor, world_session
 from kinema.train.ema import EMA
@@ -80,14 +87,15 @@ def run_stages(
         for stage in stages:
             stage.check(world.size)
         with writing(folder.out):
-            world.main_first(lambda: folder.begin(settings or {}, stages, resume))
+            changed = world.main_first(lambda: folder.begin(settings or {}, stages, resume))
         with run_log(folder.out if world.is_main else None):
+            if changed:
+                logger.warning("settings differ from those the run began with: %s", "; ".join(changed))
             run = _Run(folder, world, place, seed, precision, parallel, keep_last, progress, request)
             for stage in stages:
                 run.train(stage)
             reports = world.main_first(lambda: [stage_metrics(folder, stage.name) for stage in stages])
-            report = RunReport(out=folder.out, stages=tuple(world.from_main(reports)))
-        return report
+            return RunReport(out=folder.out, stages=tuple(world.from_main(reports)))
 
 
 class _Run:
@@ -116,7 +124,9 @@ class _Run:
         seed_everything(derive_seed(self.seed, stage.name, "start"))
         if stage.prepare is not None:
             stage.prepare(stage.model)
-        finished = self.world.from_main(finished_stage(self.folder, stage.name) if self.world.is_main else None)
+        finished = self.world.from_main(
+            finished_stage(self.folder, stage.name) if self.world.is_main else None
+        )
         if finished is not None and finished["step"] >= stage.steps:
             load_weights(stage.model, read_final(self.folder, stage.name), f"final/{stage.name}")
             stage.model.to(self.device)
@@ -214,7 +224,9 @@ class _StageRun:
                         record |= self._speed(steps, elapsed, data_seconds) | {"train/lr": learning_rate}
                         self._line(bar, record)
                         window_start, data_seconds = time.perf_counter(), 0.0
-                    if stage.validate and (last or (stage.validate_every and state.step % stage.validate_every == 0)):
+                    if stage.validate and (
+                        last or (stage.validate_every and state.step % stage.validate_every == 0)
+                    ):
                         record |= self._validate()
                     self._watch_plateau(record)
                     if record and metrics is not None:
@@ -224,7 +236,9 @@ class _StageRun:
                     if stopping or last or state.step % stage.checkpoint_every == 0:
                         self._checkpoint(metrics)
                     if stopping and not last:
-                        logger.info("stopped by a signal at step %d; run the same command to continue", state.run_step)
+                        logger.info(
+                            "stopped by a signal at step %d; run the same command to continue", state.run_step
+                        )
                         raise Preempted(stopping, state.run_step)
             self._finish(metrics)
         finally:
@@ -265,8 +279,11 @@ class _StageRun:
                 broken.append(index)
         norm = full_tensor(nn.utils.get_total_norm([p.grad for p in self.trainable if p.grad is not None]))
         names = sorted(sums)
-        vector = torch.stack([sums[name] / stage.accumulation for name in names])
-        means = dict(zip(names, self.world.mean(vector).tolist(), strict=True))
+        # The signal travels with the numbers, so that all processes stop after the same step.
+        signal = torch.tensor(float(run.request.signum), device=run.device)
+        vector = torch.stack([*(sums[name] / stage.accumulation for name in names), signal])
+        *numbers, signalled = self.world.mean(vector).tolist()
+        means = dict(zip(names, numbers, strict=True))
         means["grad_norm"] = float(norm)
         if not math.isfinite(means["loss"]) or not math.isfinite(means["grad_norm"]):
             self._stop_non_finite(means, broken, learning_rate)
@@ -279,12 +296,17 @@ class _StageRun:
         state.step += 1
         state.run_step += 1
         state.meter.add(means)
-        return learning_rate, waited, max(self.world.gather(run.request.signum))
+        stopping = max(self.world.gather(run.request.signum)) if signalled else 0
+        return learning_rate, waited, stopping
 
-    def _microbatch(self, index: BatchIndex, batch: Any, last: bool) -> tuple[Tensor, Mapping[str, Tensor | float]]:
+    def _microbatch(
+        self, index: BatchIndex, batch: Any, last: bool
+    ) -> tuple[Tensor, Mapping[str, Tensor | float]]:
         stage, run, state = self.stage, self.run, self.state
         seed_everything(derive_seed(run.seed, stage.name, "model", index.step, index.microbatch))
-        generator = make_generator(run.seed, stage.name, "loss", index.step, index.microbatch, device=run.device)
+        generator = make_generator(
+            run.seed, stage.name, "loss", index.step, index.microbatch, device=run.device
+        )
 
         def forward_backward() -> tuple[Tensor, Mapping[str, Tensor | float]]:
             with self.runner.accumulating(last):
@@ -300,7 +322,9 @@ class _StageRun:
         state.flops = max(counted.total, 1)
         return result
 
-    def _stop_non_finite(self, means: Mapping[str, float], broken: list[BatchIndex], learning_rate: float) -> None:
+    def _stop_non_finite(
+        self, means: Mapping[str, float], broken: list[BatchIndex], learning_rate: float
+    ) -> None:
         ranges = [index.indices for group in self.world.gather(broken) for index in group]
         what = "loss" if not math.isfinite(means["loss"]) else "gradient norm"
         value = means["loss"] if what == "loss" else means["grad_norm"]
@@ -322,9 +346,8 @@ class _StageRun:
         stage, state = self.stage, self.state
         assert stage.validate is not None
         folder = self.folder.samples(state.run_step)
-        if self.world.is_main:
-            folder.mkdir(parents=True, exist_ok=True)
-        self.world.gather(None)
+        with writing(self.folder.out):
+            self.world.main_first(lambda: folder.mkdir(parents=True, exist_ok=True))
         seed_everything(derive_seed(self.run.seed, stage.name, "validate"))
         state.model.eval()
         average = state.ema.applied_to(state.model) if state.ema is not None else None
@@ -339,7 +362,9 @@ class _StageRun:
             folder.rmdir()
         values = {name if "/" in name else f"val/{name}": float(value) for name, value in result.items()}
         values = self.world.from_main(values)
-        logger.info("step %d  %s", state.run_step, "  ".join(f"{name} {value:.4g}" for name, value in values.items()))
+        logger.info(
+            "step %d  %s", state.run_step, "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+        )
         return values
 
     def _watch_plateau(self, record: Mapping[str, float]) -> None:
@@ -349,8 +374,12 @@ class _StageRun:
         name = stage.plateau_metric or "train/loss"
         name = name if "/" in name else f"val/{name}"
         if name in record and self.state.plateau.observe(record[name]):
-            logger.info("step %d: %s has stopped improving, learning rate x %.3g", self.state.run_step, name,
-                        self.state.plateau.scale)
+            logger.info(
+                "step %d: %s has stopped improving, learning rate x %.3g",
+                self.state.run_step,
+                name,
+                self.state.plateau.scale,
+            )
 
     # ---- files ----------------------------------------------------------------------------------------------
 
@@ -363,7 +392,8 @@ class _StageRun:
             assert metrics is not None
             folder = checkpoints / f"step_{state.run_step:09d}"
             documents = {
-                "train_state.json": json.dumps(state.scalars() | {"metrics_bytes": metrics.position()}) + "\n",
+                "train_state.json": json.dumps(state.scalars() | {"metrics_bytes": metrics.position()})
+                + "\n",
                 "config.json": self.folder.model_config(state.model),
             }
             if folder not in step_folders(checkpoints):
@@ -371,7 +401,10 @@ class _StageRun:
             point_latest(checkpoints, folder)
             retain(checkpoints, self.run.keep_last)
 
-        with writing(self.folder.out, f"training is safe up to the newest folder in checkpoints/ (step {state.run_step})"):
+        with writing(
+            self.folder.out,
+            f"training is safe up to the newest folder in checkpoints/ (step {state.run_step})",
+        ):
             self.world.main_first(write)
 
     def _finish(self, metrics: Metrics | None) -> None:
@@ -399,7 +432,9 @@ class _StageRun:
     def _announce(self) -> None:
         stage = self.stage
         total = sum(parameter.numel() for parameter in stage.model.parameters())
-        trainable = sum(parameter.numel() for parameter in stage.model.parameters() if parameter.requires_grad)
+        trainable = sum(
+            parameter.numel() for parameter in stage.model.parameters() if parameter.requires_grad
+        )
         logger.info(
             "stage %s: %s parameters (%s trainable), %d steps of %d samples (%d processes x %d microbatches), %s on %s",
             stage.name, f"{total:,}", f"{trainable:,}", stage.steps, stage.batch_size, self.world.size,
@@ -416,7 +451,12 @@ class _StageRun:
         self.measured.append(seconds)
         if len(self.measured) == 3:
             left = (self.stage.steps - self.state.step) * min(self.measured)
-            logger.info("stage %s: %.3g FLOPs a step, about %s left", self.stage.name, self._flops_per_step(), duration(left))
+            logger.info(
+                "stage %s: %.3g FLOPs a step, about %s left",
+                self.stage.name,
+                self._flops_per_step(),
+                duration(left),
+            )
 
     def _speed(self, steps: int, elapsed: float, data_seconds: float) -> dict[str, float]:
         """Rates over the window. FLOP/s are given as a share of this machine's own large matrix product."""
@@ -424,7 +464,10 @@ class _StageRun:
             self.ceiling = matmul_ceiling(self.run.device, self.precision.compute)
         record = {
             "train/samples_per_sec": self.stage.batch_size * steps / elapsed,
-            "train/flops_utilization": self._flops_per_step() * steps / elapsed / (self.ceiling * self.world.size),
+            "train/flops_utilization": self._flops_per_step()
+            * steps
+            / elapsed
+            / (self.ceiling * self.world.size),
             "time/step": elapsed / steps,
             "time/data": data_seconds / steps,
         }

@@ -70,10 +70,14 @@ def build_optimizers(
     matrices: set[str] = set()
     if optimizer == "muon":
         if not hasattr(torch.optim, "Muon"):
-            raise UserError(f"optimizer='muon' needs torch 2.9 or newer and this is {torch.__version__}: take 'adamw'")
+            raise UserError(
+                f"optimizer='muon' needs torch 2.9 or newer and this is {torch.__version__}: take 'adamw'"
+            )
         matrices = block_matrices(model) & trainable.keys()
         if not matrices:
-            raise UserError("optimizer='muon' found no matrix inside a repeated block: take optimizer='adamw'")
+            raise UserError(
+                "optimizer='muon' found no matrix inside a repeated block: take optimizer='adamw'"
+            )
     rest = {name: parameter for name, parameter in trainable.items() if name not in matrices}
     built: list[torch.optim.Optimizer] = []
     if rest:

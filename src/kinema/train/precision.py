@@ -74,7 +74,9 @@ def choose_device(name: str = "auto") -> torch.device:
         except RuntimeError as error:
             raise UserError(f"device={name!r} is not known: choose auto, cpu, cuda or mps") from error
         if device.type == "cuda" and not torch.cuda.is_available():
-            raise UserError(f"device={name!r} was asked for and this machine has no CUDA device: choose cpu or auto")
+            raise UserError(
+                f"device={name!r} was asked for and this machine has no CUDA device: choose cpu or auto"
+            )
         return device
     if torch.cuda.is_available():
         return torch.device("cuda", torch.cuda.current_device())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
@@ -35,7 +36,7 @@ class Progress:
 
     def __init__(self, name: str, steps: int, done: int, visible: bool) -> None:
         self.bar: Any = None
-        self.muted: list[logging.Handler] = []
+        self.muted: Sequence[logging.Handler] = ()
         if not visible:
             return
         from rich.console import Console

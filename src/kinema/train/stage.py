@@ -104,7 +104,9 @@ class Stage:
                 f"(accumulation={self.accumulation} x {world} processes): choose a multiple of {parts}"
             )
         if not 0.0 <= self.ema_decay < 1.0:
-            raise UserError(f"{where}: ema_decay={self.ema_decay} must be 0 (off) or lie below 1, such as 0.999")
+            raise UserError(
+                f"{where}: ema_decay={self.ema_decay} must be 0 (off) or lie below 1, such as 0.999"
+            )
         if self.warmup_steps >= self.steps and self.warmup_steps > 0:
             raise UserError(f"{where}: warmup_steps={self.warmup_steps} must be less than steps={self.steps}")
 

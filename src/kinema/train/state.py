@@ -121,12 +121,16 @@ class TrainState:
         }
 
     @torch.no_grad()
-    def load(self, files: Mapping[str, Mapping[str, Tensor]], scalars: Mapping[str, Any], source: str) -> None:
+    def load(
+        self, files: Mapping[str, Mapping[str, Tensor]], scalars: Mapping[str, Any], source: str
+    ) -> None:
         """Continue from `gather()` and `scalars()`."""
         load_weights(self.model, files["model"], source)
         if self.ema is not None:
             if "ema" not in files:
-                raise UserError(f"{source} has no EMA weights and this stage asks for ema_decay={self.ema.decay}")
+                raise UserError(
+                    f"{source} has no EMA weights and this stage asks for ema_decay={self.ema.decay}"
+                )
             for name, value in self.ema.shadow.items():
                 value.copy_(sharded_like(files["ema"][plain_name(name)], value))
             self.ema.updates = int(scalars["ema_updates"])
@@ -136,11 +140,12 @@ class TrainState:
             saved.setdefault(name, {})[kind] = value
         for name, parameter, entries in self._optimizer_entries():
             for kind, value in saved.pop(name, {}).items():
-                whole = value.shape == parameter.shape
-                # Scalars of the optimiser (AdamW's step) live where torch makes them, tensors where the weight is.
-                entries[kind] = sharded_like(value, parameter) if whole and value.ndim else value.to(parameter.device)
+                # A step counter is a scalar and is whole everywhere; a moment is cut as its weight is.
+                whole = value.ndim == 0 or value.shape != parameter.shape
+                entries[kind] = value.to(parameter.device) if whole else sharded_like(value, parameter)
         if saved:
-            raise UserError(f"{source} has optimiser state for {sorted(saved)[:3]}, which this stage does not train")
+            names = sorted(saved)[:3]
+            raise UserError(f"{source} has optimiser state for {names}, which this stage does not train")
         self.plateau.load(scalars["plateau"])
         self.meter = Meter(sums=dict(scalars["meter"]["sums"]), count=int(scalars["meter"]["count"]))
         self.step, self.run_step, self.flops = scalars["step"], scalars["run_step"], scalars["flops"]
@@ -154,7 +159,7 @@ def _python_random_state() -> list[Any]:
 
 def random_tensors() -> dict[str, Tensor]:
     """The global random sources of torch and NumPy as tensors."""
-    name, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)  # type: ignore[misc]
+    name, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)  # noqa: NPY002
     if name != "MT19937":
         raise UserError(f"numpy.random uses the generator {name}: kinema can save MT19937 only")
     tensors = {
@@ -173,7 +178,7 @@ def load_random(tensors: Mapping[str, Tensor], python_state: list[Any]) -> None:
     random.setstate((python_state[0], tuple(python_state[1]), python_state[2]))
     position, has_gauss = tensors["numpy_position"].tolist()
     keys = tensors["numpy_keys"].numpy().astype(np.uint32)
-    np.random.set_state(("MT19937", keys, position, has_gauss, float(tensors["numpy_gauss"])))
+    np.random.set_state(("MT19937", keys, position, has_gauss, float(tensors["numpy_gauss"])))  # noqa: NPY002
     torch.set_rng_state(tensors["torch"])
     if "cuda" in tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(tensors["cuda"])
