@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 Signal = NDArray[np.float32]
 
-CONTROL = 0.01  # seconds between two points of a slow curve
+CONTROL = 0.02  # seconds between two points of a slow curve
 LOOP = 4.0  # seconds after which a noise band repeats
 BAND_CENTRES = tuple(62.5 * 2 ** (k / 2) for k in range(17))  # half octaves, 62.5 Hz to 16 kHz
 _FINE = 256  # samples in one row of the product that sums decaying partials
@@ -26,7 +26,7 @@ def white(seed: int, samples: int) -> Signal:
     return (bits.astype(np.float32) / 2**23 - 1).astype(np.float32)
 
 
-def shaped_noise(seed: int, samples: int, rate: int, magnitude: NDArray[np.floating]) -> Signal:
+def shaped_noise(seed: int, samples: int, magnitude: NDArray[np.floating]) -> Signal:
     """Noise of unit power whose spectrum follows `magnitude` (samples // 2 + 1,); it loops without a seam."""
     spectrum = np.fft.rfft(white(seed, samples)) * magnitude
     noise = np.fft.irfft(spectrum, samples)
@@ -36,14 +36,14 @@ def shaped_noise(seed: int, samples: int, rate: int, magnitude: NDArray[np.float
 
 def frequencies(samples: int, rate: int) -> NDArray[np.float64]:
     """The frequencies (Hz) of a real transform of that many samples; the first is lifted off zero for logarithms."""
-    found = np.fft.rfftfreq(samples, 1 / rate)
+    found = np.asarray(np.fft.rfftfreq(samples, 1 / rate), np.float64)
     found[0] = found[1] / 2
     return found
 
 
 def band(hertz: NDArray[np.floating], centre: float, octaves: float) -> NDArray[np.float64]:
     """A bell in log frequency about `centre`; `octaves` is its standard deviation."""
-    return np.exp(-0.5 * (np.log2(hertz / centre) / octaves) ** 2)
+    return np.asarray(np.exp(-0.5 * (np.log2(hertz / centre) / octaves) ** 2), np.float64)
 
 
 @lru_cache(maxsize=4)
@@ -52,7 +52,7 @@ def noise_bands(rate: int) -> tuple[Signal, ...]:
     samples = round(LOOP * rate)
     hertz = frequencies(samples, rate)
     return tuple(
-        shaped_noise(1000 + k, samples, rate, band(hertz, centre, 0.3) * (hertz < 0.49 * rate))
+        shaped_noise(1000 + k, samples, band(hertz, centre, 0.3) * (hertz < 0.49 * rate))
         if centre < 0.45 * rate
         else np.zeros(samples, np.float32)
         for k, centre in enumerate(BAND_CENTRES)
@@ -64,12 +64,15 @@ def looped(signal: Signal, offset: int, samples: int) -> Signal:
     offset %= len(signal)
     if offset + samples <= len(signal):
         return signal[offset : offset + samples]
-    return np.tile(signal, -(-(offset + samples) // len(signal)))[offset : offset + samples]
+    head = signal[offset:]
+    whole, rest = divmod(samples - len(head), len(signal))
+    return np.concatenate([head, *[signal] * whole, signal[:rest]])
 
 
 def control_times(samples: int, rate: int) -> NDArray[np.float64]:
     """The times (s) at which a curve over `samples` samples is given: one more than it has steps."""
-    return np.arange(-(-samples // round(CONTROL * rate)) + 1) * CONTROL
+    steps = -(-samples // round(CONTROL * rate))
+    return np.asarray(np.arange(steps + 1) * CONTROL, np.float64)
 
 
 def stretch(curve: NDArray[np.floating], samples: int, rate: int) -> Signal:
@@ -77,10 +80,13 @@ def stretch(curve: NDArray[np.floating], samples: int, rate: int) -> Signal:
     step = round(CONTROL * rate)
     rise = np.arange(step, dtype=np.float32) / step
     values = curve.astype(np.float32)
-    return (values[:-1, None] + (values[1:] - values[:-1])[:, None] * rise).reshape(-1)[:samples]
+    lines = values[:-1, None] + (values[1:] - values[:-1])[:, None] * rise
+    return lines.astype(np.float32, copy=False).reshape(-1)[:samples]
 
 
-def moving_noise(centre: NDArray[np.floating], octaves: float, samples: int, rate: int, offset: int) -> Signal:
+def moving_noise(
+    centre: NDArray[np.floating], octaves: float, samples: int, rate: int, offset: int
+) -> Signal:
     """Noise of about unit power in a band whose centre (Hz, a curve) moves."""
     out = np.zeros(samples, np.float32)
     weights = np.stack([band(centre, c, octaves) for c in BAND_CENTRES])
@@ -127,6 +133,12 @@ def oscillate(wave: Signal, hertz: Signal, rate: int) -> Signal:
     return wave[((phase % 1.0) * len(wave)).astype(np.int32) % len(wave)]
 
 
+def wobble(hertz: float, samples: int, rate: int) -> Signal:
+    """A plain sine of peak 1."""
+    time = np.arange(samples, dtype=np.float32) / rate
+    return np.sin(2 * math.pi * hertz * time).astype(np.float32, copy=False)
+
+
 def swell(samples: int, rate: int, attack: float, release: float) -> Signal:
     """1 with raised-cosine edges of `attack` and `release` seconds."""
     shape = np.ones(samples, np.float32)
@@ -134,7 +146,8 @@ def swell(samples: int, rate: int, attack: float, release: float) -> Signal:
     if up:
         shape[:up] *= 0.5 - 0.5 * np.cos(math.pi * (np.arange(up, dtype=np.float32) + 0.5) / up)
     if down:
-        shape[samples - down :] *= 0.5 + 0.5 * np.cos(math.pi * (np.arange(down, dtype=np.float32) + 0.5) / down)
+        turn = (np.arange(down, dtype=np.float32) + 0.5) / down
+        shape[samples - down :] *= 0.5 + 0.5 * np.cos(math.pi * turn)
     return shape
 
 
