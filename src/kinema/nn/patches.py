@@ -18,7 +18,7 @@ def patchify(x: Tensor, patch: Sequence[int]) -> Tensor:
     axes = len(patch)
     if x.ndim != axes + 2 or axes not in (1, 2, 3):
         raise ValueError(
-            f"a patch of {axes} axes needs a tensor of {axes + 2} (batch, channels, space), got {x.ndim}"
+            f"a patch of {axes} axes needs one of {axes + 2} axes (batch, channels, space), got {x.ndim}"
         )
     if any(size % step for size, step in zip(x.shape[2:], patch, strict=True)):
         raise ValueError(
