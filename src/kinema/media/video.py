@@ -76,7 +76,7 @@ class Video:
         name = str(path)
         with opened(path) as handle:
             if sniff(handle, name).family == "image":
-                return _read_animation(handle, name, max_frames, max_bytes)
+                return read_animation(handle, name, max_frames, max_bytes)
             return cls(*read_frames(handle, name, max_frames, max_bytes))
 
     def write(self, path: PathLike, overwrite: bool = False, crf: float = 13.0) -> None:
@@ -110,7 +110,8 @@ class Video:
             write_mp4(temporary, self.frames, self.fps, samples, rate, provenance, crf)
 
 
-def _read_animation(handle: Any, name: str, max_frames: int | None, max_bytes: int) -> Video:
+def read_animation(handle: Any, name: str, max_frames: int | None, max_bytes: int) -> Video:
+    """An animated or still picture from an open file as a Video; see `Video.read`."""
     from kinema.media.decode import even_grid, regular
 
     notes: list[str] = []
