@@ -71,8 +71,8 @@ def train(
     check_number("seed", seed)
     if seed < 0:
         raise UserError("--seed is -1 and a run must be repeatable: give a seed of 0 or more")
-    if data is not None and not data.is_dir():
-        raise UserError(f"'{data}' is not a folder: --data names a folder of clips with captions")
+    if data is not None and "{" not in data.name and not data.exists():
+        raise UserError(f"'{data}' does not exist: --data names a folder of clips with captions, or shards")
     check_folder(out)
     parsed = [parse_override(text) for text in overrides or []]
     start = None if init == "none" else hub.resolve_weights(entry, init)

@@ -32,7 +32,8 @@ def show(
         raise UserError(f"--count is {count} and must lie between 1 and {_MOST}")
     check_output(output, IMAGE_SUFFIXES, overwrite)
     from kinema.media import Video, contact_sheet
-    from kinema.world import WorldSpec, caption, render, sample_scene
+    from kinema.world import WorldSpec, caption, sample_scene
+    from kinema.world.render import render
 
     scenes = [sample_scene(split, start + number, WorldSpec()) for number in range(count)]
     clips = [
