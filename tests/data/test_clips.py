@@ -214,9 +214,8 @@ def test_batches_are_pure_in_the_sample_numbers(root, tmp_path, options):
 
 
 def test_a_cached_stand_in_keeps_its_own_caption(root, tmp_path):
-    folder = broken_copy(
-        root, tmp_path / "data" if (tmp_path / "data").mkdir() else tmp_path / "data", {"1.mp4"}
-    )
+    (tmp_path / "data").mkdir()
+    folder = broken_copy(root, tmp_path / "data", {"1.mp4"})
     options = {"shuffle": False, "cache_folder": tmp_path / "cache", "crops": 1, **SIZE}
     first = ClipBatches(open_dataset(folder, max_broken=0.5), **options)([1])
     resumed = ClipBatches(open_dataset(folder, max_broken=0.5), **options)([1])

@@ -337,6 +337,15 @@ def test_refused_video(tmp_path, name):
     assert name in str(caught.value)
 
 
+def test_tags_in_another_encoding_do_not_matter(tmp_path):
+    Video(halves()[None], 8.0, metadata={"kinema": {"prompt": "xyzzy"}}).write(tmp_path / "a.mp4")
+    data = (tmp_path / "a.mp4").read_bytes()
+    at = data.index(b"xyzzy")
+    (tmp_path / "b.mp4").write_bytes(data[:at] + b"\xe9\xff\xfe\xd8\xe9" + data[at + 5 :])
+    assert Video.read(tmp_path / "b.mp4").num_frames == 1
+    assert read_provenance(tmp_path / "b.mp4").prompt != "xyzzy"
+
+
 def test_a_clip_over_the_memory_limit_names_the_way_out(tmp_path):
     encode(tmp_path / "a.mp4")
     with pytest.raises(UserError, match="pass max_frames"):

@@ -37,10 +37,13 @@ def opened_container(handle: BinaryIO, name: str) -> Iterator[tuple[Any, Kind]]:
         raise UserError(f"{name} is cut off, its last {missing} bytes are missing: copy or make it again")
     handle.seek(0)
     try:
-        with av.open(handle, "r", format=kind.name.lower()) as container:
+        with av.open(handle, "r", format=kind.name.lower(), metadata_errors="replace") as container:
             yield container, kind
-    except av.error.FFmpegError as error:
-        raise UserError(f"{name} is cut off or damaged ({error.strerror}): copy or make it again") from None
+    except UserError:
+        raise
+    except (av.error.FFmpegError, ValueError, ArithmeticError, MemoryError) as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise UserError(f"{name} is cut off or damaged ({reason}): copy or make it again") from None
 
 
 class VideoReader:
