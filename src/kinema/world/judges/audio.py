@@ -4,7 +4,7 @@ It reads back onset times, what each onset is (the material of an impact, the fa
 the background's bed. Onsets are impacts, calls and notes; whooshes, rolling and engines begin with the clip and have
 none. It works on a log-mel picture that looks alike at every rate from 16 kHz up.
 
-    python -m kinema.world.judges.audio train      # from scratch, fixed seed: about 8 minutes on one core
+    python -m kinema.world.judges.audio train      # from scratch, fixed seed: 13 minutes on a busy core
     python -m kinema.world.judges.audio evaluate   # its accuracy on true renders of held-out scenes
 
 The measured accuracy stands in the metadata of the weights, so that reports can print it beside the scores it gives.
@@ -234,7 +234,7 @@ def measure_all(judge: AudioJudge, clips: int = 500) -> dict[str, float]:
 # --- the recipe -------------------------------------------------------------------------------------------------
 
 SEED = 7
-TRAINING_CLIPS = 4600
+TRAINING_CLIPS = 4600  # at most: the quotas leave 3904
 STEPS = 900
 BATCH = 48
 CROP = 320  # mel frames, 1.6 s
