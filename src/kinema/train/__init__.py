@@ -9,7 +9,7 @@ from kinema.train.metrics import read_metrics
 from kinema.train.precision import Precision, choose_device
 from kinema.train.seeds import derive_seed, make_generator, per_sample_randn, seed_everything, shuffled
 from kinema.train.signals import Preempted
-from kinema.train.stage import BatchIndex, Stage
+from kinema.train.stage import BatchIndex, Recipe, Stage
 
 __all__ = [
     "EMA",
@@ -17,6 +17,7 @@ __all__ = [
     "NonFiniteLoss",
     "Precision",
     "Preempted",
+    "Recipe",
     "RunReport",
     "Stage",
     "choose_device",

@@ -60,13 +60,14 @@ def write_final(
         "metrics_bytes": metrics_bytes,
         "averaged": state.ema is not None,
     }
-    metadata = {
-        "format": "pt",
-        "kinema": kinema.__version__,
-        "config": config.strip(),
+    # One key, since safetensors writes several in no fixed order and equal runs should give equal files.
+    about = {
+        "version": kinema.__version__,
         "stage": state.stage,
-        "step": str(state.step),
+        "step": state.step,
+        "config": json.loads(config),
     }
+    metadata = {"kinema": json.dumps(about, sort_keys=True)}
     documents = {
         "train_state.json": json.dumps(record) + "\n",
         "config.json": config,

@@ -33,7 +33,12 @@ def seed_everything(seed: int) -> None:
     """Seed the global sources of Python, NumPy and torch (dropout draws from the last)."""
     random.seed(seed)
     np.random.seed(seed & 0xFFFFFFFF)  # noqa: NPY002  code that is not ours draws from it
-    torch.manual_seed(seed)
+    # torch.manual_seed would format a traceback on every call while CUDA has not been started.
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(seed)
+    if torch.backends.mps.is_available():
+        torch.mps.manual_seed(seed)
 
 
 def per_sample_randn(indices: Sequence[int], shape: Sequence[int], seed: int | str) -> Tensor:

@@ -124,3 +124,14 @@ class Stage:
             seed=seed,
             stage=self.name,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What a room's recipe gives to the command line: stages, and how to make the final weight file from them.
+
+    finish(folder) runs after the last stage, with the run's `final/` folder, and returns the file it wrote.
+    """
+
+    stages: list[Stage]
+    finish: Callable[[Path], Path]
