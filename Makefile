@@ -38,7 +38,7 @@ lint: $(DEV)  ## style, types, and the direction of imports
 	$(BIN)/lint-imports
 
 docs: $(DOCS)  ## the documentation into site/, broken links are errors
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 env: $(DEV)  ## the environment that tests and lint need
 
