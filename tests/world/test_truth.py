@@ -202,6 +202,13 @@ def test_bodies_are_warm_and_the_sky_is_cold(an_actor, a_scene) -> None:
     assert step < 0.8 * sharp, "edges are soft"
 
 
+def test_a_body_cools_towards_its_rim(an_actor, a_scene) -> None:
+    scene = a_scene(an_actor("grinning face"), background="snow")  # round, air at -6 degrees
+    degrees, peak = thermal([scene], 1, 128, 128)[0, 0, 0], temperature(scene.subject, "snow")
+    out = (22.5 / 32) ** 2  # of the way from the middle to the side of its square, squared
+    assert float(degrees[63:65, 64 + 22].mean()) == pytest.approx(peak - 0.25 * (peak + 6) * out, abs=0.5)
+
+
 def test_thermal_numbers_are_plausible_everywhere() -> None:
     degrees = thermal(SCENES, 2)
     assert degrees.shape == (10, 1, 2, 64, 64)
