@@ -20,9 +20,9 @@ help:  ## what there is
 demo: $(RUN)  ## four clips and a contact sheet from the nano model, into outputs/demo
 	$(BIN)/kinema generate \
 		"a red fox bounces to the right, night sky" \
-		"a hot-air balloon rises slowly over snowy hills" \
-		"a yellow butterfly spins in a green meadow" \
-		"a sailing boat slides to the left on a blue sea, the camera zooms in" \
+		"a balloon rises, snow" \
+		"a butterfly spins clockwise, meadow" \
+		"a sailboat slides left, beach, the camera zooms in" \
 		--seed 7 --output-dir $(DEMO) --contact-sheet $(DEMO)/contact_sheet.png --overwrite
 
 test: $(DEV)  ## the tests, without the slow ones
