@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from kinema.cli.making import counter, end_counter
 from kinema.cli.outputs import check_output
 from kinema.cli.prompts import check_number
 from kinema.cli.shell import Device, Json, Weights, print_json
@@ -37,15 +38,19 @@ def evaluate(
     entry = hub.find(name)
     if entry.evaluator is None:
         raise UserError(f"{name} has no bench yet: `kinema info {name}` says what it has")
-    if not 1 <= num_prompts <= 1_000_000:
-        raise UserError(f"--num-prompts is {num_prompts} and must lie between 1 and 1,000,000")
+    if not 2 <= num_prompts <= 1_000_000:
+        raise UserError(f"--num-prompts is {num_prompts} and must lie between 2 and 1,000,000")
     check_number("seed", seed)
     if seed < 0:
         raise UserError("--seed is -1 and a bench must be repeatable: give a seed of 0 or more")
     if out is not None:
         check_output(out, (".json",), overwrite)
     pipeline = hub.load(name, weights, device)
-    report = as_plain(hub.resolve(entry.evaluator)(pipeline, num_prompts=num_prompts, seed=seed))
+    progress = counter("clip ", None, shown=not as_json)
+    report = as_plain(
+        hub.resolve(entry.evaluator)(pipeline, num_prompts=num_prompts, seed=seed, progress=progress)
+    )
+    end_counter(progress)
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")

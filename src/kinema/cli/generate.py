@@ -106,9 +106,9 @@ def generate(
     videos = []
     for number, (request, path) in enumerate(zip(requests, paths, strict=True)):
         label = f"clip {number + 1} of {len(requests)}, " if len(requests) > 1 else ""
-        on_step = making.progress(label, request.steps, shown=not as_json)
+        on_step = making.counter(f"{label}step ", request.steps, shown=not as_json)
         made = making.make(opened, request, on_step)
-        making.end_progress(on_step)
+        making.end_counter(on_step)
         making.write(made.video, path, overwrite=overwrite, metadata=not no_metadata)
         result = _result(request, path, made)
         if sidecars:

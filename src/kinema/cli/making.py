@@ -107,19 +107,20 @@ def write(video: Video, path: Path, *, overwrite: bool, metadata: bool = True) -
     (video if metadata else replace(video, metadata={})).write(path, overwrite=overwrite)
 
 
-def progress(label: str, total: int | None, shown: bool) -> Callable[..., None] | None:
-    """A counter of solver steps on standard error, or nothing where nobody would see it move."""
+def counter(label: str, total: int | None, shown: bool) -> Callable[..., None] | None:
+    """A counter on standard error for loops that report (done, ...) or (done, total); None where nobody looks."""
     if not (shown and sys.stderr.isatty()):
         return None
 
-    def on_step(done: int, *_: Any) -> None:
-        of = f" of {total}" if total else ""
-        print(f"\r\033[K{label}step {done}{of}", end="", file=sys.stderr, flush=True)
+    def on_step(done: int, rest: Any = None) -> None:
+        known = rest if isinstance(rest, int) else total
+        of = f" of {known}" if known else ""
+        print(f"\r\033[K{label}{done}{of}", end="", file=sys.stderr, flush=True)
 
     return on_step
 
 
-def end_progress(shown: Callable[..., None] | None) -> None:
+def end_counter(shown: Callable[..., None] | None) -> None:
     """Clear the counter's line."""
     if shown is not None:
         print("\r\033[K", end="", file=sys.stderr, flush=True)

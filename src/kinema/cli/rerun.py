@@ -64,9 +64,9 @@ def rerun(
         )
     _use_threads(provenance.settings.get("threads"))
 
-    on_step = making.progress("", request.steps, shown=not as_json)
+    on_step = making.counter("step ", request.steps, shown=not as_json)
     made = making.make(model, request, on_step)
-    making.end_progress(on_step)
+    making.end_counter(on_step)
     making.write(made.video, path, overwrite=overwrite)
     result = compare(original, Video.read(path))
     same = result["equal"]
