@@ -28,7 +28,7 @@ from PIL import Image
 
 from kinema.world import Scene, WorldSpec, atlas, backgrounds, caption, sample_scene
 from kinema.world.motion import pose, view
-from kinema.world.render import render
+from kinema.world.renderer import render
 
 FRAMES, SIZE, RATE = 16, 64, 8.0
 REQUIRED = 200.0  # clips a second

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from kinema.errors import UserError
 from kinema.world import Scene, WorldSpec, sample_scene
-from kinema.world.render import background_layer, pixel_grid, render
+from kinema.world.renderer import background_layer, pixel_grid, render
 from kinema.world.truth import (
     CAMERA_HEIGHT,
     FAR,

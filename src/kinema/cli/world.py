@@ -33,7 +33,7 @@ def show(
     check_output(output, IMAGE_SUFFIXES, overwrite)
     from kinema.media import Video, contact_sheet
     from kinema.world import WorldSpec, caption, sample_scene
-    from kinema.world.render import render
+    from kinema.world.renderer import render
 
     scenes = [sample_scene(split, start + number, WorldSpec()) for number in range(count)]
     clips = [

@@ -50,6 +50,7 @@ def write_mp4(
             "crf": f"{crf:g}",
             "preset": "medium",
             "g": str(max(1, round(2 * fps))),  # a key frame every two seconds, for seeking
+            "mbtree": "0",  # x264's macroblock tree reads memory that it has not set: bytes would vary
             "threads": "1" if width * height <= 256 * 256 else "4",  # a fixed count: the bytes depend on it
         }
         context = picture.codec_context

@@ -139,17 +139,17 @@ class Runner:
     ):
         if parallel not in ("ddp", "fsdp"):
             raise UserError(f"parallel={parallel!r} is not known: choose ddp or fsdp")
-        self.original = model
+        self.original = model.to(device)
         self.sharded = world.size > 1 and parallel == "fsdp"
+        if world.size > 1:  # processes may have initialised differently: the first one's weights count
+            for tensor in [*model.parameters(), *model.buffers()]:
+                dist.broadcast(tensor.detach(), src=0)
         # FSDP2 rewrites the module in place, so it gets a copy: other stages may hold the original.
         self.model = copy.deepcopy(model) if self.sharded else model
-        self.model.to(device)
         self.call: nn.Module = Call(self.model)
         if self.sharded:
             self._shard(dtype)
         elif world.size > 1:
-            for tensor in [*model.parameters(), *model.buffers()]:
-                dist.broadcast(tensor.detach(), src=0)
             ids = [device.index] if device.type == "cuda" else None
             self.call = DistributedDataParallel(self.call, device_ids=ids, init_sync=False)
 

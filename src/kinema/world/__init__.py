@@ -19,7 +19,7 @@ from kinema.world.scene import (
 )
 
 if TYPE_CHECKING:
-    from kinema.world.render import render
+    from kinema.world.renderer import render
 
 __all__ = [
     "BACKGROUNDS",
@@ -41,7 +41,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     # The renderer needs torch; scenes and words do not.
     if name == "render":
-        from kinema.world.render import render
+        from kinema.world.renderer import render
 
         return render
     raise AttributeError(f"module 'kinema.world' has no attribute {name!r}")

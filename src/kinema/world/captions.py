@@ -17,7 +17,7 @@ MOTION_PHRASES: dict[str, tuple[str, ...]] = {
     "fall": ("falls down", "drops to the ground", "falls from above"),
     "rise": ("rises up", "floats upwards", "lifts off slowly"),
     "spin": ("spins {d}", "turns {d}", "rotates {d}"),
-    "orbit": ("circles {d}", "moves in a {d} circle", "orbits {d}"),
+    "orbit": ("circles {d}", "moves in a circle {d}", "orbits {d}"),
     "grow": ("grows", "gets bigger", "becomes larger"),
     "shrink": ("shrinks", "gets smaller", "becomes tiny"),
     "shake": ("shakes", "wobbles", "shivers"),
@@ -47,10 +47,10 @@ CAMERA_PHRASES: dict[str, tuple[str, ...]] = {
 
 def article(noun: str) -> str:
     """The noun with its indefinite article; plurals go without."""
-    first = noun.split()[-1]
-    if first.endswith("s") and first not in ("octopus", "bus", "cactus", "grass", "glass", "walrus", "dress", "moss"):
-        return noun if first not in ("hourglass",) else f"an {noun}"
-    vowel = noun[0].lower() in "aeiou" and not noun.startswith(("unicorn", "uni"))
+    last = noun.split()[-1]
+    if last.endswith("s") and last not in ("octopus", "bus", "cactus", "glass", "dress", "hourglass"):
+        return noun
+    vowel = noun[0].lower() in "aeiou" and not noun.startswith("uni")
     return f"{'an' if vowel else 'a'} {noun}"
 
 

@@ -16,7 +16,7 @@ from kinema.media.sheet import evenly_spaced, wrapped
 from kinema.world.captions import caption
 from kinema.world.colours import colour_depth, colour_flow, colour_masks, colour_thermal
 from kinema.world.hashtags import hashtags
-from kinema.world.render import render
+from kinema.world.renderer import render
 from kinema.world.scene import Scene
 from kinema.world.sound_picture import sound_picture
 from kinema.world.truth import depth, masks, optical_flow, stereo, thermal

@@ -1,6 +1,6 @@
 """Ground truth of the Small World, from the renderer's own geometry: exact at every pixel, at any size and rate.
 
-Every function takes scenes and the same `num_frames, height, width, fps` as `kinema.world.render`, so its maps lie on
+Every function takes scenes and the same `num_frames, height, width, fps` as `kinema.world.renderer`, so its maps lie on
 the rendered frames pixel by pixel.
 """
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from kinema.errors import UserError
-from kinema.world.render import Geometry, pixel_grid
+from kinema.world.renderer import Geometry, pixel_grid
 from kinema.world.scene import Scene
 from kinema.world.truth.layers import Layers, layers, seen_at
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kinema.errors import UserError
-from kinema.world.render import Geometry, actor_layers, check_size, geometry, pixel_grid
+from kinema.world.renderer import Geometry, actor_layers, check_size, geometry, pixel_grid
 from kinema.world.scene import Scene
 
 BACKGROUND = -1  # the background's number among layers

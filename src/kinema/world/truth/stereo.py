@@ -12,7 +12,7 @@ from torch import Tensor
 from kinema.errors import UserError
 from kinema.world import backgrounds
 from kinema.world.finish import grade, shadow
-from kinema.world.render import Geometry, _canvas, actor_layers, pixel_grid, render
+from kinema.world.renderer import Geometry, _canvas, actor_layers, pixel_grid, render
 from kinema.world.scene import Scene
 from kinema.world.truth.depth import FOCAL, background_rows, depth_of
 from kinema.world.truth.layers import layers, seen_at, take_apart

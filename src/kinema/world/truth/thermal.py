@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from kinema.world.finish import _blur
-from kinema.world.render import pixel_grid
+from kinema.world.renderer import pixel_grid
 from kinema.world.scene import Actor, Scene
 from kinema.world.truth.depth import horizon
 from kinema.world.truth.layers import layers

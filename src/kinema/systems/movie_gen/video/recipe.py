@@ -1,0 +1,230 @@
+"""Movie Gen Video at nano size, from nothing to a clip (2410.13720, sections on training and finetuning).
+
+The paper's claim: keep the parts simple (temporal autoencoder, LLaMa-shaped transformer, flow matching), train on
+pictures, then on pictures and clips together, then on a small curated set, and average the finetuned models.
+
+    kinema train movie-gen-video --out runs/nano                  everything, on the Small World
+    kinema train movie-gen-video --data FOLDER --out runs/mine    finetune nano on your own captioned clips
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kinema.data import ClipBatches, open_dataset
+from kinema.flow.objective import flow_matching_loss
+from kinema.flow.times import logit_normal
+from kinema.systems.movie_gen.video import codec_recipe, text_recipe
+from kinema.systems.movie_gen.video.model import MovieGenTransformer, preset
+from kinema.systems.movie_gen.video.parts import Parts, load_parts, save_parts
+from kinema.systems.movie_gen.video.tags import tagged, training_texts
+from kinema.text.alignment import AlignedText
+from kinema.train import BatchIndex, Recipe, Stage, seed_everything
+from kinema.world.batches import WorldClips
+from kinema.world.scene import WorldSpec
+
+LATENT_GRID = (8, 8, 8)  # 16 frames of 64x64 through nano's codec
+TEXT_DROP = 0.1  # share of prompts replaced by the empty one, for guidance (the paper gives none)
+NANO_WORLD = WorldSpec(
+    vocabulary="nano",
+    actor_odds=(0.86, 0.12, 0.02),
+    static_camera=0.6,
+    appealing=0.25,
+    fps=codec_recipe.RATES,
+)
+# The curated set: one finish, one subject or two, cameras that mostly rest.
+CURATED_WORLD = WorldSpec(
+    vocabulary="nano", actor_odds=(0.9, 0.1, 0.0), static_camera=0.65, appealing=1.0, fps=(8.0,)
+)
+
+
+@dataclass
+class Batch:
+    """Pixels (B, 3, T, H, W) and the texts that the model reads with them."""
+
+    pixels: Tensor
+    texts: list[str]
+
+
+class WorldSource:
+    """Clips and pictures of a world with tagged captions; every `picture_every`-th step is pictures."""
+
+    def __init__(self, spec: WorldSpec, picture_every: int, pictures_per_clip: int = 4) -> None:
+        self.clips = WorldClips(spec=spec)
+        self.pictures = WorldClips(spec=spec, num_frames=1)
+        self.picture_every, self.pictures_per_clip = picture_every, pictures_per_clip
+
+    def __call__(self, index: BatchIndex) -> Batch:
+        if self.picture_every and index.step % self.picture_every == 0:
+            first = index.indices.start * self.pictures_per_clip
+            numbers = range(first, first + len(index.indices) * self.pictures_per_clip)
+            return Batch(self.pictures.pixels(numbers), self.texts(numbers))
+        return Batch(self.clips.pixels(index.indices), self.texts(index.indices))
+
+    def texts(self, numbers: Sequence[int]) -> list[str]:
+        """Tagged captions of these scenes."""
+        return training_texts(self.clips.scenes(numbers), numbers)
+
+
+class FolderSource:
+    """Clips of a folder, shards or a table, captions with the frame rate's tag; decoded clips are kept."""
+
+    def __init__(self, folder: Path, seed: int, num_frames: int = 16, size: int = 64, fps: float = 8.0) -> None:
+        self.fps = fps
+        self.clips = ClipBatches(
+            open_dataset(folder),
+            num_frames=num_frames,
+            height=size,
+            width=size,
+            fps=fps,
+            seed=seed,
+            cache_bytes=1 << 30,
+        )
+
+    def __call__(self, index: BatchIndex) -> Batch:
+        found = self.clips(index.indices)
+        return Batch(found.video, [tagged(text, self.fps) for text in found.captions])
+
+
+def video_loss(parts: Parts) -> Callable[[nn.Module, Batch, torch.Generator], tuple[Tensor, dict[str, Tensor]]]:
+    """Flow matching on the codec's latents under text; codec and text encoder stand still."""
+
+    def loss(model: nn.Module, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        device = next(model.parameters()).device
+        dropped = torch.rand(len(batch.texts), generator=generator, device=device) < TEXT_DROP
+        texts = ["" if gone else text for text, gone in zip(batch.texts, dropped.tolist(), strict=True)]
+        with torch.no_grad():
+            latent = parts.codec.encode(batch.pixels.to(device)).float()
+            states = parts.text.encode(texts)
+        value, logs = flow_matching_loss(lambda x, t: model(x, t, states), latent, generator, logit_normal)
+        return value, {"velocity_rms": logs["velocity_rms"]}
+
+    return loss
+
+
+def new_parts(size: str = "nano") -> Parts:
+    """Untrained networks. The codec already stands at its principal components."""
+    codec, text = codec_recipe.new_codec(), text_recipe.new_text_encoder()
+    config = preset(size, latent_channels=codec.spec.channels, text_dims=(text.dim,), grid=LATENT_GRID)
+    return Parts(codec=codec, text=text, transformer=MovieGenTransformer(config))
+
+
+def transformer_stage(name: str, parts: Parts, source: Callable[[BatchIndex], Batch], **settings: Any) -> Stage:
+    """What the stages of the transformer share."""
+    defaults: dict[str, Any] = {
+        "optimizer": "muon",
+        "lr": 2e-3,
+        "betas": (0.9, 0.95),
+        "weight_decay": 0.01,
+        "schedule": "wsd",
+        "warmup_steps": 100,
+        "ema_decay": 0.999,
+        "log_every": 25,
+        "checkpoint_every": 250,
+        "prefetch": 2,
+    }
+    return Stage(
+        name=name,
+        model=parts.transformer,
+        loss=video_loss(parts),
+        batches=source,
+        **{**defaults, **settings},
+    )
+
+
+def picture_stage(parts: Parts, steps: int = 1500, batch_size: int = 256) -> Stage:
+    """Text to image: a picture is a clip of one frame."""
+
+    def measure(model: nn.Module) -> None:
+        codec_recipe.finish_statistics(parts.codec)
+
+    source = WorldSource(NANO_WORLD, picture_every=1, pictures_per_clip=1)
+    return transformer_stage(
+        "pictures", parts, source, steps=steps, batch_size=batch_size, prepare=measure, decay_fraction=0.05
+    )
+
+
+def video_stage(parts: Parts, source: Callable[[BatchIndex], Batch] | None, steps: int = 4000) -> Stage:
+    """Text to video, one batch of pictures to ten of clips."""
+    source = source or WorldSource(NANO_WORLD, picture_every=11)
+    return transformer_stage("video", parts, source, steps=steps, batch_size=64, decay_fraction=0.3)
+
+
+def curated_stage(parts: Parts, source: Callable[[BatchIndex], Batch] | None, arm: int) -> Stage:
+    """Finetune a copy of the model on the curated set; the arms differ in data order, rate and length."""
+    copied = copy.deepcopy(parts.transformer)
+
+    def start(model: nn.Module) -> None:
+        model.load_state_dict(parts.transformer.state_dict())
+
+    stage = transformer_stage(
+        f"curated-{arm}",
+        parts,
+        source or WorldSource(CURATED_WORLD, picture_every=0),
+        steps=(250, 300)[arm],
+        batch_size=64,
+        lr=(4e-4, 3e-4)[arm],
+        schedule="cosine",
+        warmup_steps=20,
+        ema_decay=0.98,
+        prepare=start,
+    )
+    return replace(stage, model=copied)
+
+
+def finetune_stage(parts: Parts, data: Path | None, seed: int) -> Stage:
+    """Finetune given weights, on a folder of clips or on the curated set."""
+    source = FolderSource(data, seed) if data else WorldSource(CURATED_WORLD, picture_every=0)
+    if data:
+        parts.prompt_style = "free"
+    return transformer_stage(
+        "finetune", parts, source, steps=600, batch_size=32, lr=6e-4, schedule="cosine", warmup_steps=30,
+        ema_decay=0.99,
+    )  # fmt: skip
+
+
+def average(models: Sequence[nn.Module]) -> dict[str, Tensor]:
+    """The mean of several finetuned models' weights."""
+    states = [m.state_dict() for m in models]
+    return {name: torch.stack([s[name].float() for s in states]).mean(0) for name in states[0]}
+
+
+def recipe(preset: str = "nano", data: Path | None = None, seed: int = 0, init: Path | None = None) -> Recipe:
+    """The stages of a run and what becomes of them. With `init` they finetune given weights, else start from nothing.
+
+    preset: size of the transformer; every size trains in nano's latent space, under nano's text encoder.
+    data: a folder, shards or a table of captioned clips in place of the Small World, for the transformer.
+    """
+    seed_everything(seed)
+    if init is not None:
+        parts = load_parts(init)
+        only = finetune_stage(parts, data, seed)
+        return Recipe(stages=[only], finish=lambda folder: _save(parts, [only], folder))
+    parts = new_parts(preset)
+    source = FolderSource(data, seed) if data else None
+    if data:
+        parts.prompt_style = "free"
+    arms = [curated_stage(parts, source, arm) for arm in range(2)]
+    stages = [
+        codec_recipe.codec_stage(parts.codec),
+        text_recipe.text_stage(AlignedText(parts.text)),
+        picture_stage(parts),
+        video_stage(parts, source),
+        codec_recipe.decoder_stage(parts.codec),
+        *arms,
+    ]
+    return Recipe(stages=stages, finish=lambda folder: _save(parts, arms, folder))
+
+
+def _save(parts: Parts, arms: Sequence[Stage], folder: Path) -> Path:
+    parts.transformer.load_state_dict(average([arm.model for arm in arms]))
+    path = folder / "model.safetensors"
+    save_parts(parts, path)
+    return path

@@ -1,0 +1,40 @@
+"""A byte-level BPE tokeniser: trained on a corpus of captions, it still takes any text at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from torch import Tensor
+
+PAD, START = "<pad>", "<s>"
+
+
+def train_tokenizer(corpus: Iterable[str], vocabulary_size: int) -> Tokenizer:
+    """Learn merges from a corpus. The same corpus gives the same tokeniser."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary_size,
+        special_tokens=[PAD, START],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(corpus, trainer)
+    return tokenizer
+
+
+def tokenize(tokenizer: Tokenizer, prompts: Sequence[str], max_tokens: int) -> tuple[Tensor, Tensor]:
+    """Token ids (B, L) and mask (B, L) bool; each prompt opens with the start token, so none is empty."""
+    start, pad = tokenizer.token_to_id(START), tokenizer.token_to_id(PAD)
+    rows = [[start, *e.ids][:max_tokens] for e in tokenizer.encode_batch(list(prompts))]
+    length = max(map(len, rows), default=1)
+    ids = torch.full((len(rows), length), pad, dtype=torch.long)
+    mask = torch.zeros(len(rows), length, dtype=torch.bool)
+    for k, row in enumerate(rows):
+        ids[k, : len(row)] = torch.tensor(row)
+        mask[k, : len(row)] = True
+    return ids, mask
