@@ -28,7 +28,7 @@ class Entry:
     title: str
     summary: str
     builder: str  # (weights_path: Path | None, device: str) -> pipeline
-    recipe: str | None  # (preset, data, seed, ...) -> stages
+    recipe: str | None  # (preset, data, seed, init) -> kinema.train.Recipe
     evaluator: str | None  # (pipeline, ...) -> report
     preset: str  # the size that this name builds
     presets: tuple[str, ...]  # every size that the room knows
@@ -58,7 +58,7 @@ MODELS: Final[dict[str, Entry]] = {
             title="Movie Gen Video, nano",
             summary="text to video: a flow-matching transformer over the latents of a temporal autoencoder",
             builder="kinema.systems.movie_gen.video.pipeline:load",
-            recipe="kinema.systems.movie_gen.video.recipe:stages",
+            recipe="kinema.systems.movie_gen.video.recipe:recipe",
             evaluator="kinema.eval.movie_gen_video:evaluate",
             preset="nano",
             presets=("nano", "1b", "5b", "30b"),
@@ -75,6 +75,8 @@ def find(name: str) -> Entry:
     """The entry of a model; an unknown name is a `UserError` that lists the closest ones."""
     if name in MODELS:
         return MODELS[name]
+    if f"{name}-nano" in MODELS:  # a system's own name means its smallest model
+        return MODELS[f"{name}-nano"]
     raise UserError(f"there is no model '{name}'; {closest(name, MODELS)}. `kinema models` lists them all")
 
 

@@ -44,8 +44,12 @@ def train(
         ),
     ] = "auto",
     init: Annotated[
-        str, typer.Option("--init", help="Weights to start from: none, nano, or a path to a weight file.")
-    ] = "none",
+        str,
+        typer.Option(
+            "--init",
+            help="Weights to start from: none, nano, or a path; auto is nano where --data is given, else none.",
+        ),
+    ] = "auto",
     device: Device = "auto",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the stages as they would run, and stop.")
@@ -75,9 +79,12 @@ def train(
         raise UserError(f"'{data}' does not exist: --data names a folder of clips with captions, or shards")
     check_folder(out)
     parsed = [parse_override(text) for text in overrides or []]
+    if init == "auto":
+        init = "nano" if data is not None and preset == entry.preset else "none"
     start = None if init == "none" else hub.resolve_weights(entry, init)
 
-    stages = hub.resolve(entry.recipe)(preset=preset, data=data, seed=seed, init=start)
+    recipe = hub.resolve(entry.recipe)(preset=preset, data=data, seed=seed, init=start)
+    stages = recipe.stages
     if max_steps is not None:
         for stage in stages:
             stage.steps = min(stage.steps, max_steps)
@@ -92,10 +99,11 @@ def train(
     settings = {"model": name, "preset": preset, "seed": seed, "init": init if start is None else start.name}
     settings["data"] = "the Small World" if data is None else data.name
     run_stages(stages, out, resume=resume, seed=seed, settings=settings, device=device)
+    weights = recipe.finish(out / "final")
     if as_json:
-        print_json({"run": str(out), "stages": [stage.name for stage in stages]})
+        print_json({"run": str(out), "stages": [stage.name for stage in stages], "weights": str(weights)})
     else:
-        print(f"the run is in {out}")
+        print(f"the run is in {out}; its weights are {weights}")
 
 
 def parse_override(text: str) -> tuple[str, str, Any]:

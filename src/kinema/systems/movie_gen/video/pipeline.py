@@ -1,0 +1,171 @@
+"""What a user calls: words in, clips out (2410.13720, section on inference).
+
+What does not change between solver steps is computed once: the text states, every layer's keys and values, the
+schedule. Guidance runs as one batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from kinema.errors import UserError
+from kinema.flow.guidance import guided
+from kinema.flow.schedules import linear_quadratic
+from kinema.flow.solvers import euler
+from kinema.media import Video, to_uint8
+from kinema.systems.movie_gen.video.parts import Parts, load_parts
+from kinema.systems.movie_gen.video.prompt import understand
+from kinema.systems.movie_gen.video.tags import tagged
+from kinema.text.states import TextStates
+
+STEPS = 50  # the paper's: linear-quadratic, as 250 linear ones
+EMULATED_STEPS = 250
+GUIDANCE_SCALE = 4.0  # nano's; the paper's 30B takes 7.5
+FPS = 8.0
+
+
+@dataclass(frozen=True)
+class GeneratedClip:
+    """A clip, what the model read for the prompt, and what there is to say to the user."""
+
+    video: Video
+    prompt_used: str
+    notices: tuple[str, ...] = ()
+
+
+class MovieGenVideo:
+    """Text to video with one set of weights. `generate` keeps no state between calls."""
+
+    def __init__(self, parts: Parts, device: str = "cpu") -> None:
+        self.parts = parts.to(device).freeze()
+        self.device = torch.device(device)
+
+    def read_prompt(self, prompt: str, fps: float) -> tuple[str, tuple[str, ...]]:
+        """The text that the model reads for a prompt, and notices.
+
+        A model of the Small World gets the prompt in the form of its captions; one that was finetuned on other clips
+        gets it as it is.
+        """
+        if self.parts.prompt_style == "free":
+            return tagged(prompt.strip(), fps), ()
+        said = understand(prompt)
+        return tagged(said.caption, fps, said.camera), tuple(said.notices)
+
+    @torch.inference_mode()
+    def generate(
+        self,
+        prompts: Sequence[str],
+        *,
+        seeds: Sequence[int],
+        steps: int | None = None,
+        guidance_scale: float | None = None,
+        height: int | None = None,
+        width: int | None = None,
+        num_frames: int | None = None,
+        fps: float | None = None,
+        negative_prompt: str = "",
+        on_step: Callable[[int, Tensor], None] | None = None,
+    ) -> list[GeneratedClip]:
+        """Make one clip for each prompt.
+
+        Args:
+            seeds: one a prompt. The noise of a clip depends on its seed alone, drawn on the CPU.
+            steps: solver steps of the linear-quadratic schedule.
+            guidance_scale: how hard the prompt pulls; 1 is no guidance.
+            height, width, num_frames: of the clip, at most what the model reaches (see `max_size`).
+            fps: frames a second, told to the model and written to the file.
+            negative_prompt: what the guidance steers away from.
+            on_step: called with the steps done and the latent.
+
+        Raises:
+            UserError: a size, a count or a setting that the model cannot take.
+        """
+        frames, rows, columns = self.max_size
+        frames, rows, columns = num_frames or frames, height or rows, width or columns
+        count = STEPS if steps is None else steps
+        scale = GUIDANCE_SCALE if guidance_scale is None else guidance_scale
+        rate = FPS if fps is None else fps
+        self._check(prompts, seeds, count, scale, frames, rows, columns, rate)
+        if not prompts:
+            return []
+        read = [self.read_prompt(prompt, rate) for prompt in prompts]
+        shape = self.parts.codec.spec.latent_shape(frames, rows, columns)
+        noise = torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(s)) for s in seeds])
+        latent = self.sample([text for text, _ in read], noise, count, scale, negative_prompt, on_step)
+        pixels = self.parts.codec.decode(latent, frames)
+        return [
+            GeneratedClip(Video(to_uint8(clip.cpu()), rate), text, notices)
+            for clip, (text, notices) in zip(pixels, read, strict=True)
+        ]
+
+    def sample(
+        self,
+        texts: Sequence[str],
+        noise: Tensor,
+        steps: int = STEPS,
+        guidance_scale: float = GUIDANCE_SCALE,
+        negative_text: str = "",
+        on_step: Callable[[int, Tensor], None] | None = None,
+    ) -> Tensor:
+        """Solve from noise (B, C, t, h, w) to a normalised latent under texts as the model reads them."""
+        model, encoder = self.parts.transformer, self.parts.text
+        states = encoder.encode(texts)
+        if guidance_scale != 1.0:
+            states = TextStates.cat([states, encoder.encode([negative_text] * len(texts))])
+        condition = model.prepare(states)
+
+        def velocity(x: Tensor, t: Tensor) -> Tensor:
+            return model(x, t, condition)
+
+        field = velocity if guidance_scale == 1.0 else guided(velocity, guidance_scale)
+        times = linear_quadratic(steps, EMULATED_STEPS)
+        return euler(field, noise.to(self.device), times, on_step)
+
+    @property
+    def max_size(self) -> tuple[int, int, int]:
+        """Frames, height and width of the largest clip."""
+        time_stride, row_stride, column_stride = self.parts.codec.spec.strides
+        cells = self.parts.transformer.config.grid
+        return cells[0] * time_stride, cells[1] * row_stride, cells[2] * column_stride
+
+    def _check(
+        self,
+        prompts: Sequence[str],
+        seeds: Sequence[int],
+        steps: int,
+        scale: float,
+        frames: int,
+        rows: int,
+        columns: int,
+        fps: float,
+    ) -> None:
+        if len(prompts) != len(seeds):
+            raise UserError(f"there are {len(prompts)} prompts and {len(seeds)} seeds: give one seed a prompt")
+        if not 2 <= steps <= 1000:
+            raise UserError(f"steps is {steps} and must lie between 2 and 1000")
+        if not 0 <= scale <= 50:
+            raise UserError(f"guidance_scale is {scale} and must lie between 0 and 50")
+        if not 0 < fps <= 120:
+            raise UserError(f"fps is {fps} and must lie above 0 and at most 120")
+        most, spec, patch = self.max_size, self.parts.codec.spec, self.parts.transformer.config.patch
+        if not (1 <= frames <= most[0] and 1 <= rows <= most[1] and 1 <= columns <= most[2]):
+            raise UserError(
+                f"{frames} frames of {rows}x{columns} (height x width) were asked for, and this model makes at most "
+                f"{most[0]} frames of {most[1]}x{most[2]}: ask for less, or train a larger one"
+            )
+        for name, size, stride, step in (
+            ("height", rows, spec.strides[1], patch[1]),
+            ("width", columns, spec.strides[2], patch[2]),
+        ):
+            if size % (stride * step):
+                raise UserError(f"{name} is {size} and must be a multiple of {stride * step}: try {most[1]}")
+
+
+def load(weights_path: Path, device: str = "cpu") -> MovieGenVideo:
+    """A ready pipeline from a weight file."""
+    return MovieGenVideo(load_parts(weights_path), device)
