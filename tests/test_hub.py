@@ -42,11 +42,18 @@ def test_every_entry_is_complete(entry):
 
 
 def test_an_unknown_name_lists_the_closest():
-    with pytest.raises(UserError, match=r"no model 'movie-gen-video'; the closest is movie-gen-video-nano"):
-        kinema.load("movie-gen-video")
+    with pytest.raises(UserError, match=r"no model 'movie-gen-vidoe'; the closest is movie-gen-video-nano"):
+        kinema.load("movie-gen-vidoe")
     assert (
         hub.closest("steps", ["lr", "dim", "stop", "step", "epochs"]) == "the closest are step, stop, epochs"
     )
+
+
+@pytest.mark.parametrize("name", [name for name in hub.MODELS if name.endswith("-nano")])
+def test_a_systems_own_name_means_its_smallest_model(name):
+    assert hub.find(name.removesuffix("-nano")) is hub.MODELS[name]
+    with pytest.raises(UserError, match=f"no model '{name}-nano'"):
+        hub.find(f"{name}-nano")
 
 
 def test_load_hands_path_and_device_to_the_builder(monkeypatch, tmp_path):

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 import kinema.train
 from kinema import hub
 from kinema.cli.train import apply_override, parse_override
 from kinema.errors import UserError
-from kinema.train import Stage
+from kinema.train import Recipe, Stage
 
 
 def stages() -> list[Stage]:
@@ -87,12 +89,16 @@ def test_overrides_are_set():
 
 @pytest.fixture
 def recorded(monkeypatch):
-    """The recipe and the loop replaced: what each was asked."""
+    """The recipe and the loop replaced: what each was asked, in the order in which it came."""
     asked: dict[str, Any] = {}
 
-    def recipe(**settings: Any) -> list[Stage]:
+    def finish(folder: Path) -> Path:
+        asked["finish"] = folder
+        return folder / "model.safetensors"
+
+    def recipe(**settings: Any) -> Recipe:
         asked["recipe"] = settings
-        return stages()
+        return Recipe(stages=stages(), finish=finish)
 
     def run_stages(given: list[Stage], out: Any, **settings: Any) -> None:
         asked["run"] = {"stages": given, "out": out, **settings}
@@ -102,16 +108,23 @@ def recorded(monkeypatch):
     return asked
 
 
-def test_what_reaches_the_loop(kinema, recorded, tmp_path):
+@pytest.fixture
+def nano(monkeypatch, tmp_path) -> Path:
+    """A stand-in for the weights inside the package."""
+    path = tmp_path / "nano.safetensors"
+    save_file({"a": torch.ones(1)}, path)
+    monkeypatch.setattr(hub.Entry, "nano_path", path)
+    return path
+
+
+def test_what_reaches_the_loop(kinema, recorded, nano, tmp_path):
     (tmp_path / "clips").mkdir()
     answer = kinema(
         "train", "movie-gen-video-nano", "--out", "runs/a", "--data", "clips", "--max-steps", "10", "--seed", "3",
         "--set", "video.lr=0.5", "--set", "codec.batch_size=4", "--resume", "never", "--device", "cpu",
     )  # fmt: skip
     assert (answer.code, answer.err) == (0, "")
-    assert {name: str(value) for name, value in recorded["recipe"].items()} == {
-        "preset": "nano", "data": "clips", "seed": "3", "init": "None",
-    }  # fmt: skip
+    assert recorded["recipe"] == {"preset": "nano", "data": Path("clips"), "seed": 3, "init": nano}
     run = recorded["run"]
     assert [(s.steps, s.warmup_steps, s.lr, s.batch_size) for s in run["stages"]] == [
         (10, 9, 1e-3, 4),
@@ -121,10 +134,48 @@ def test_what_reaches_the_loop(kinema, recorded, tmp_path):
     assert run["settings"]["data"] == "clips"
 
 
+def test_the_recipe_makes_the_weight_file_after_the_stages(kinema, recorded):
+    answer = kinema("train", "movie-gen-video", "--out", "run")
+    assert list(recorded) == ["recipe", "run", "finish"]
+    assert recorded["finish"] == Path("run/final")
+    assert answer.out == "the run is in run; its weights are run/final/model.safetensors\n"
+    document = kinema("train", "movie-gen-video", "--out", "run", "--json").document
+    assert document == {
+        "run": "run", "stages": ["codec", "video"], "weights": "run/final/model.safetensors",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("options", "start"),
+    [
+        ([], "none"),
+        (["--data", "clips"], "nano"),
+        (["--data", "clips", "--init", "none"], "none"),
+        (["--init", "nano"], "nano"),
+        (["--data", "clips", "--preset", "1b"], "none"),  # nano's weights fit no other size
+    ],
+)
+def test_where_training_starts(kinema, recorded, nano, tmp_path, options, start):
+    (tmp_path / "clips").mkdir()
+    answer = kinema("train", "movie-gen-video", "--out", "run", *options)
+    assert (answer.code, answer.err) == (0, "")
+    assert recorded["recipe"]["init"] == (nano if start == "nano" else None)
+    assert recorded["run"]["settings"]["init"] == (nano.name if start == "nano" else "none")
+
+
+def test_training_starts_from_a_file_of_ones_own(kinema, recorded, nano, tmp_path):
+    mine = nano.rename(tmp_path / "mine.safetensors")
+    kinema("train", "movie-gen-video", "--out", "run", "--init", "mine.safetensors")
+    assert recorded["recipe"]["init"] == Path(mine.name)
+    answer = kinema("train", "movie-gen-video", "--out", "run", "--init", "gone.safetensors")
+    assert answer.code == 2
+    assert "no weight file at 'gone.safetensors'" in answer.err
+
+
 def test_dry_run_shows_and_does_nothing(kinema, recorded):
     answer = kinema("train", "movie-gen-video-nano", "--out", "run", "--set", "video.lr=0.5", "--dry-run")
     assert "[video]" in answer.out
     assert "  lr = 0.5" in answer.out
-    assert "run" not in recorded
+    assert set(recorded) == {"recipe"}
     rows = kinema("train", "movie-gen-video-nano", "--out", "run", "--dry-run", "--json").document["stages"]
     assert rows["codec"]["warmup_steps"] == 20

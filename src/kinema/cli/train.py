@@ -74,7 +74,7 @@ def train(
         raise UserError(f"--max-steps is {max_steps} and must be 1 or more")
     check_number("seed", seed)
     if seed < 0:
-        raise UserError("--seed is -1 and a run must be repeatable: give a seed of 0 or more")
+        raise UserError(f"--seed is {seed} and a run must be repeatable: give a seed of 0 or more")
     if data is not None and "{" not in data.name and not data.exists():
         raise UserError(f"'{data}' does not exist: --data names a folder of clips with captions, or shards")
     check_folder(out)
@@ -96,7 +96,7 @@ def train(
         return
     from kinema.train import run_stages
 
-    settings = {"model": name, "preset": preset, "seed": seed, "init": init if start is None else start.name}
+    settings = {"model": entry.name, "preset": preset, "seed": seed, "init": init if start is None else start.name}
     settings["data"] = "the Small World" if data is None else data.name
     run_stages(stages, out, resume=resume, seed=seed, settings=settings, device=device)
     weights = recipe.finish(out / "final")
