@@ -124,9 +124,8 @@ class _Run:
         seed_everything(derive_seed(self.seed, stage.name, "start"))
         if stage.prepare is not None:
             stage.prepare(stage.model)
-        finished = self.world.from_main(
-            finished_stage(self.folder, stage.name) if self.world.is_main else None
-        )
+        found = self.world.main_first(lambda: finished_stage(self.folder, stage.name))
+        finished = self.world.from_main(found)
         if finished is not None and finished["step"] >= stage.steps:
             load_weights(stage.model, read_final(self.folder, stage.name), f"final/{stage.name}")
             stage.model.to(self.device)
@@ -171,7 +170,7 @@ class _StageRun:
 
     def _resume(self) -> int:
         """Read the newest whole checkpoint of this stage, if any; returns the length of metrics.jsonl to keep."""
-        found = self.world.from_main(self._newest() if self.world.is_main else None)
+        found = self.world.from_main(self.world.main_first(self._newest))
         if found is None:
             return self.run.position
         tensors, scalars = read_folder(self.folder.checkpoints / found)
