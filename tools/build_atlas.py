@@ -85,7 +85,10 @@ FAMILIES: dict[str, tuple[str, str]] = {
         "metal",
         "rocket; helicopter; airplane; small airplane; satellite; flying saucer; parachute; kite; comet",
     ),
-    "boat": ("wood", "sailboat; speedboat; motor boat; passenger ship; canoe; ferry; ring buoy; anchor; ship"),
+    "boat": (
+        "wood",
+        "sailboat; speedboat; motor boat; passenger ship; canoe; ferry; ring buoy; anchor; ship",
+    ),
     "ball": (
         "rubber",
         "soccer ball; basketball; volleyball; american football; rugby football; baseball; softball; eight ball=pool 8 ball; "
@@ -156,7 +159,15 @@ MATERIALS = {
 }
 
 # Hue centres in degrees for saturated pixels.
-HUES = (("red", 0), ("orange", 28), ("yellow", 50), ("green", 115), ("blue", 210), ("purple", 280), ("pink", 330))
+HUES = (
+    ("red", 0),
+    ("orange", 28),
+    ("yellow", 50),
+    ("green", 115),
+    ("blue", 210),
+    ("purple", 280),
+    ("pink", 330),
+)
 
 
 def colour_name(rgba: np.ndarray) -> str:
@@ -183,14 +194,18 @@ def colour_name(rgba: np.ndarray) -> str:
     nearest = np.abs((hue[:, None] - centres + 180) % 360 - 180).argmin(1)
     for k, (name, _) in enumerate(HUES):
         mask = ~grey & (nearest == k)
-        dark = mask & (high < (0.8 if name == "orange" else 0.6)) if name in ("red", "orange", "yellow") else np.zeros_like(mask)
+        dark = (
+            mask & (high < (0.8 if name == "orange" else 0.6))
+            if name in ("red", "orange", "yellow")
+            else np.zeros_like(mask)
+        )
         votes["brown"] = votes.get("brown", 0.0) + float(dark.sum())
         votes[name] = float((mask & ~dark).sum())
     return max(votes, key=lambda n: votes[n])
 
 
 def split_names(text: str) -> list[tuple[str, str]]:
-    """"name=label; name" -> [(name, label), ...]."""
+    """`name=label; name` -> [(name, label), ...]."""
     pairs = [part.strip().split("=") for part in text.split(";")]
     return [(p[0], p[-1]) for p in pairs]
 
@@ -205,7 +220,9 @@ def square(picture: Image.Image) -> np.ndarray:
     # Resize premultiplied, so that no dark rim appears.
     arr = np.asarray(part).astype(np.float32) / 255
     arr[..., :3] *= arr[..., 3:]
-    planes = [np.asarray(Image.fromarray(arr[..., c]).resize(size, Image.Resampling.BICUBIC)) for c in range(4)]
+    planes = [
+        np.asarray(Image.fromarray(arr[..., c]).resize(size, Image.Resampling.BICUBIC)) for c in range(4)
+    ]
     out = np.zeros((CELL, CELL, 4), np.float32)
     top, left = (CELL - size[1]) // 2, (CELL - size[0]) // 2
     out[top : top + size[1], left : left + size[0]] = np.stack(planes, -1).clip(0, 1)
@@ -215,6 +232,7 @@ def square(picture: Image.Image) -> np.ndarray:
 
 
 def main() -> None:
+    """Cut the pictures out, name them and write the atlas."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--artwork", type=Path, required=True)
     parser.add_argument("--names", type=Path, required=True)

@@ -68,7 +68,7 @@ def open_model(name: str, weights: str, device: str) -> Model:
     entry = hub.find(name)
     path = hub.resolve_weights(entry, weights)
     return Model(
-        name=name,
+        name=entry.name,
         pipeline=hub.load(name, weights, device),
         weights=weights if weights in ("nano", "official") else "file",
         weights_hash=weights_hash(path),

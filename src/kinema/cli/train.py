@@ -96,7 +96,12 @@ def train(
         return
     from kinema.train import run_stages
 
-    settings = {"model": entry.name, "preset": preset, "seed": seed, "init": init if start is None else start.name}
+    settings = {
+        "model": entry.name,
+        "preset": preset,
+        "seed": seed,
+        "init": init if start is None else start.name,
+    }
     settings["data"] = "the Small World" if data is None else data.name
     run_stages(stages, out, resume=resume, seed=seed, settings=settings, device=device)
     weights = recipe.finish(out / "final")

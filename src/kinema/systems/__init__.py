@@ -1,1 +1,1 @@
-
+"""The systems: one paper, one room."""

@@ -1,1 +1,1 @@
-
+"""Prompts into token states: tokenisers and text encoders."""

@@ -80,7 +80,9 @@ def _places() -> Tensor:
     return torch.stack(rows)
 
 
-def alignment_loss(model: nn.Module, batch: tuple[list[str], list[Scene]], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:  # fmt: skip
+def alignment_loss(
+    model: nn.Module, batch: tuple[list[str], list[Scene]], generator: torch.Generator
+) -> tuple[Tensor, dict[str, Tensor]]:
     """Cross-entropies of the attributes and squared errors of the pictures; the generator is not needed."""
     captions, scenes = batch
     said = model(captions)

@@ -8,6 +8,8 @@ import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor
 
+from kinema.errors import UserError
+
 PAD, START = "<pad>", "<s>"
 
 
@@ -29,7 +31,7 @@ def train_tokenizer(corpus: Iterable[str], vocabulary_size: int) -> Tokenizer:
 
 def tokenize(tokenizer: Tokenizer, prompts: Sequence[str], max_tokens: int) -> tuple[Tensor, Tensor]:
     """Token ids (B, L) and mask (B, L) bool; each prompt opens with the start token, so none is empty."""
-    start, pad = tokenizer.token_to_id(START), tokenizer.token_to_id(PAD)
+    start, pad = special(tokenizer, START), special(tokenizer, PAD)
     rows = [[start, *e.ids][:max_tokens] for e in tokenizer.encode_batch(list(prompts))]
     length = max(map(len, rows), default=1)
     ids = torch.full((len(rows), length), pad, dtype=torch.long)
@@ -38,3 +40,11 @@ def tokenize(tokenizer: Tokenizer, prompts: Sequence[str], max_tokens: int) -> t
         ids[k, : len(row)] = torch.tensor(row)
         mask[k, : len(row)] = True
     return ids, mask
+
+
+def special(tokenizer: Tokenizer, name: str) -> int:
+    """The id of a special token; UserError for a tokeniser that was trained elsewhere and lacks it."""
+    number: int | None = tokenizer.token_to_id(name)
+    if number is None:
+        raise UserError(f"this tokeniser has no token {name!r}: use one that train_tokenizer made")
+    return number

@@ -1,4 +1,4 @@
-"""The Small World: a procedural audio-visual world with ground truth for everything, small enough to learn in minutes."""
+"""The Small World: a procedural audio-visual world, small enough to learn in minutes, with its ground truth."""
 
 from __future__ import annotations
 

@@ -59,7 +59,14 @@ class Canvas:
         return total / 1.8
 
     def hills(
-        self, y: float, height: float, colour: Colour, *, base: float = 0.5, shade: float = 0.25, octaves: int = 3
+        self,
+        y: float,
+        height: float,
+        colour: Colour,
+        *,
+        base: float = 0.5,
+        shade: float = 0.25,
+        octaves: int = 3,
     ) -> np.ndarray:
         """Ground from a wavy line down, darker towards the bottom; returns the line's heights (columns,)."""
         line = y + height * self.wave(octaves, base)
@@ -69,14 +76,18 @@ class Canvas:
         self.pixels += mask[..., None] * (shaded - self.pixels)
         return line[0]
 
-    def dots(self, count: int, y: tuple[float, float], radius: tuple[float, float], colours: Sequence[Colour]) -> None:
+    def dots(
+        self, count: int, y: tuple[float, float], radius: tuple[float, float], colours: Sequence[Colour]
+    ) -> None:
         """Scatter soft round dots."""
         for _ in range(count):
             cx, cy = self.rng.uniform(-2, 2), self.rng.uniform(*y)
             r = max(self.rng.uniform(*radius), 0.45 / self.unit)
             self.ellipse(cx, cy, r, r, self.rng.choice(colours))
 
-    def ellipse(self, cx: float, cy: float, rx: float, ry: float, colour: Colour, opacity: float = 1.0) -> None:
+    def ellipse(
+        self, cx: float, cy: float, rx: float, ry: float, colour: Colour, opacity: float = 1.0
+    ) -> None:
         """One antialiased ellipse, drawn in its own box only."""
         pad = 2 / self.unit
         rows = slice(*self._range(cy - ry - pad, cy + ry + pad, 1.0, self.pixels.shape[0]))
@@ -99,7 +110,9 @@ class Canvas:
     def paste(self, name: str, cx: float, base: float, size: float, *, light: float = 1.0) -> None:
         """Stand a picture on the line y=base, `size` high."""
         pixels = max(2, round(size * self.unit))
-        cell = Image.fromarray(atlas.sheet()[atlas.decor()[name].index]).resize((pixels, pixels), Image.Resampling.BOX)
+        cell = Image.fromarray(atlas.sheet()[atlas.decor()[name].index]).resize(
+            (pixels, pixels), Image.Resampling.BOX
+        )
         if self.rng.random() < 0.5:
             cell = cell.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         arr = np.asarray(cell).astype(np.float32)
@@ -113,7 +126,12 @@ class Canvas:
         box += part[..., 3:] / 255 * (part[..., :3] * light - box)
 
     def row(
-        self, names: Sequence[str], spacing: float, base: tuple[float, float], size: tuple[float, float], light: float = 1.0
+        self,
+        names: Sequence[str],
+        spacing: float,
+        base: tuple[float, float],
+        size: tuple[float, float],
+        light: float = 1.0,
     ) -> None:
         """A row of pictures along x with uneven gaps, the far ones first."""
         x, items = -2.1 + spacing * self.rng.random(), []
@@ -126,20 +144,26 @@ class Canvas:
 
 def _clouds(c: Canvas, count: int = 7, light: float = 1.0) -> None:
     for _ in range(count):
-        c.paste("cloud", c.rng.uniform(-2, 2), c.rng.uniform(-0.75, -0.12), c.rng.uniform(0.22, 0.42), light=light)
+        c.paste(
+            "cloud", c.rng.uniform(-2, 2), c.rng.uniform(-0.75, -0.12), c.rng.uniform(0.22, 0.42), light=light
+        )
 
 
 def meadow(c: Canvas) -> None:
+    """Hills, trees and flowers under a day's clouds."""
     c.gradient([(-1, (92, 172, 240)), (0.1, (196, 230, 250))])
     c.horizon = 0.12
     _clouds(c)
     c.hills(0.04, 0.05, (126, 190, 110), base=0.4)
     c.row(("deciduous tree", "evergreen tree"), 0.55, (0.1, 0.14), (0.16, 0.26))
     c.hills(0.13, 0.02, (104, 184, 72), base=0.6, shade=0.35)
-    c.dots(150, (0.2, 0.98), (0.008, 0.016), ((250, 236, 120), (255, 255, 255), (240, 150, 190), (70, 140, 50)))
+    c.dots(
+        150, (0.2, 0.98), (0.008, 0.016), ((250, 236, 120), (255, 255, 255), (240, 150, 190), (70, 140, 50))
+    )
 
 
 def night_sky(c: Canvas) -> None:
+    """Stars and a moon over dark hills."""
     c.gradient([(-1, (10, 12, 48)), (0.2, (38, 40, 110)), (0.6, (58, 50, 120))])
     c.horizon = 0.3
     c.dots(170, (-1, 0.3), (0.005, 0.012), ((255, 255, 255), (255, 240, 190), (190, 210, 255)))
@@ -151,6 +175,7 @@ def night_sky(c: Canvas) -> None:
 
 
 def beach(c: Canvas) -> None:
+    """Sea on the horizon, sand with palms and parasols."""
     c.gradient([(-1, (88, 190, 245)), (0, (200, 238, 252))])
     c.horizon = 0.02
     _clouds(c, 6)
@@ -166,6 +191,7 @@ def beach(c: Canvas) -> None:
 
 
 def snow(c: Canvas) -> None:
+    """Mountains and firs while snow falls."""
     c.gradient([(-1, (150, 186, 222)), (0.15, (226, 236, 246))])
     c.horizon = 0.14
     c.row(("snow-capped mountain", "mountain"), 0.9, (0.16, 0.2), (0.5, 0.75))
@@ -176,6 +202,7 @@ def snow(c: Canvas) -> None:
 
 
 def desert(c: Canvas) -> None:
+    """Dunes, cactuses and rocks under the sun."""
     c.gradient([(-1, (70, 160, 226)), (0.1, (250, 226, 176))])
     c.horizon = 0.1
     c.paste("sun", c.rng.uniform(-1, 1), -0.18, 0.24)
@@ -187,6 +214,7 @@ def desert(c: Canvas) -> None:
 
 
 def city(c: Canvas) -> None:
+    """Houses with lit windows along a road."""
     c.gradient([(-1, (126, 176, 220)), (0.2, (222, 228, 232))])
     c.horizon = 0.24
     _clouds(c, 4)
@@ -208,6 +236,7 @@ def city(c: Canvas) -> None:
 
 
 def forest(c: Canvas) -> None:
+    """Trees in three rows, ferns at their feet."""
     c.gradient([(-1, (60, 110, 84)), (0.2, (168, 200, 140))])
     c.horizon = 0.2
     c.row(("evergreen tree", "deciduous tree"), 0.2, (0.16, 0.22), (0.5, 0.8), light=0.55)
@@ -218,6 +247,7 @@ def forest(c: Canvas) -> None:
 
 
 def room(c: Canvas) -> None:
+    """A papered wall with windows and pictures, a floor of boards."""
     wall = c.tinted(c.rng.choice(((236, 214, 190), (206, 220, 226), (226, 206, 220), (214, 222, 196))))
     c.pixels[:] = wall
     c.horizon = 0.26
@@ -225,7 +255,12 @@ def room(c: Canvas) -> None:
         c.rect(float(k), -1, float(k) + 0.07, 0.26, wall * 0.94)
     for x in np.arange(-1.9, 2, 0.95):
         kind = c.rng.choice(("window", "painting", "wall clock"))
-        c.paste(kind, float(x) + c.rng.uniform(-0.1, 0.1), c.rng.uniform(-0.1, 0.0), 0.34 if kind == "window" else 0.2)
+        c.paste(
+            kind,
+            float(x) + c.rng.uniform(-0.1, 0.1),
+            c.rng.uniform(-0.1, 0.0),
+            0.34 if kind == "window" else 0.2,
+        )
     floor = c.tinted((176, 122, 78))
     c.rect(-2, 0.26, 2, 1, floor)
     for k, y in enumerate(np.arange(0.33, 1.0, 0.09)):
@@ -236,13 +271,21 @@ def room(c: Canvas) -> None:
 
 
 def sunset(c: Canvas) -> None:
-    c.gradient([(-1, (84, 54, 130)), (-0.35, (220, 96, 120)), (0.02, (255, 176, 96)), (0.14, (255, 214, 140))])
+    """A low sun behind dark hills."""
+    c.gradient(
+        [(-1, (84, 54, 130)), (-0.35, (220, 96, 120)), (0.02, (255, 176, 96)), (0.14, (255, 214, 140))]
+    )
     c.horizon = 0.14
     c.ellipse(c.rng.uniform(-0.6, 0.6), 0.06, 0.16, 0.16, (255, 240, 190))
     _clouds(c, 8, light=0.82)
     for _ in range(26):
         c.ellipse(
-            c.rng.uniform(-2, 2), c.rng.uniform(-0.9, 0.0), c.rng.uniform(0.15, 0.3), 0.012, (255, 190, 150), 0.6
+            c.rng.uniform(-2, 2),
+            c.rng.uniform(-0.9, 0.0),
+            c.rng.uniform(0.15, 0.3),
+            0.012,
+            (255, 190, 150),
+            0.6,
         )
     c.hills(0.1, 0.06, (120, 62, 98), base=0.6)
     c.hills(0.2, 0.03, (72, 40, 74), base=0.9, shade=0.4)
@@ -251,11 +294,14 @@ def sunset(c: Canvas) -> None:
 
 
 def underwater(c: Canvas) -> None:
+    """Beams of light, corals and bubbles."""
     c.gradient([(-1, (94, 206, 226)), (0.0, (28, 128, 190)), (0.6, (14, 70, 140))])
     c.horizon = 0.3
     for _ in range(9):
         x, lean = c.rng.uniform(-2, 2), c.rng.uniform(0.1, 0.3)
-        beam = np.clip(1 - np.abs(c.x - x - lean * (c.y + 1)) / 0.09, 0, 1) * np.clip(0.45 - c.y * 0.5, 0, 0.3)
+        beam = np.clip(1 - np.abs(c.x - x - lean * (c.y + 1)) / 0.09, 0, 1) * np.clip(
+            0.45 - c.y * 0.5, 0, 0.3
+        )
         c.blend(beam, np.array((220, 250, 255), np.float32))
     c.hills(0.32, 0.04, (206, 186, 130), base=0.6, shade=0.4)
     c.row(("coral",), 0.42, (0.36, 0.5), (0.16, 0.28), light=0.92)

@@ -117,12 +117,16 @@ def background_layer(scenes: Sequence[Scene], geo: Geometry, height: int, width:
         if not bool(chosen.any()):
             continue
         cam = geo.camera[chosen, :count]
-        x = (grid[0, :, 0] / cam[..., 2:] + cam[..., :1] + shift[chosen, None, None]) / (backgrounds.WIDTH / 2)
+        x = (grid[0, :, 0] / cam[..., 2:] + cam[..., :1] + shift[chosen, None, None]) / (
+            backgrounds.WIDTH / 2
+        )
         y = (grid[:, 0, 1] / cam[..., 2:] + cam[..., 1:2]) / (backgrounds.HEIGHT / 2)
         where = torch.stack(
             [x[:, :, None, :].expand(-1, -1, height, -1), y[..., None].expand(-1, -1, -1, width)], -1
         ).flatten(1, 2)
-        drawn = F.grid_sample(canvases[chosen], where, mode="bilinear", padding_mode="border", align_corners=False)
+        drawn = F.grid_sample(
+            canvases[chosen], where, mode="bilinear", padding_mode="border", align_corners=False
+        )
         out[chosen] = drawn.unflatten(2, (count, height)).expand(-1, -1, frames, -1, -1)
     return out
 
@@ -142,9 +146,13 @@ def check_size(count: int, num_frames: int, height: int, width: int, fps: float)
             "every number must be at least 1, the rate at most 1000"
         )
     if width > 2 * height:
-        raise UserError(f"{height}x{width} is wider than the world, which ends at twice the height: make it narrower")
+        raise UserError(
+            f"{height}x{width} is wider than the world, which ends at twice the height: make it narrower"
+        )
     if count * num_frames * height * width > MAX_PIXELS:
-        raise UserError(f"{count} clips of {num_frames} frames of {height}x{width} are too many for one batch")
+        raise UserError(
+            f"{count} clips of {num_frames} frames of {height}x{width} are too many for one batch"
+        )
 
 
 def render_float(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import random
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import Literal
 
 from kinema.errors import UserError
@@ -135,7 +135,7 @@ def _share(text: str) -> float:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big") / 2**48
 
 
-@lru_cache(maxsize=None)
+@cache
 def is_unseen_object(artwork: int) -> bool:
     """Whether training never shows this object (one in twelve; none of the nano vocabulary)."""
     if artwork in atlas.nano_vocabulary():
@@ -143,7 +143,7 @@ def is_unseen_object(artwork: int) -> bool:
     return _share(f"object:{atlas.artworks()[artwork].name}") < 1 / 12
 
 
-@lru_cache(maxsize=None)
+@cache
 def is_unseen_pair(artwork: int, motion: str) -> bool:
     """Whether training never shows this object in this motion (one pair in eight)."""
     return _share(f"pair:{atlas.artworks()[artwork].name}:{motion}") < 1 / 8

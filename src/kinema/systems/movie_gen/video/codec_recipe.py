@@ -29,7 +29,9 @@ CLIPS = WorldClips(spec=SPEC)
 PICTURES = WorldClips(spec=SPEC, num_frames=1)
 
 
-def codec_loss(model: nn.Module, pixels: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+def codec_loss(
+    model: nn.Module, pixels: Tensor, generator: torch.Generator
+) -> tuple[Tensor, dict[str, Tensor]]:
     """Reconstruction (squared and absolute), gradients, KL, outlier penalty: pixels (B, 3, T, H, W)."""
     made: Reconstruction = model(pixels, generator)
     squared = (made.pixels - pixels).square().mean()
@@ -74,7 +76,9 @@ def finish_statistics(codec: Codec) -> None:
     """
     codec.fit_statistics([CLIPS.pixels(range(k, k + 32)) for k in range(0, 512, 32)])
     if codec.linear is not None:
-        reach = codec.linear.synthesis.weight.norm(dim=0) * codec.spec.std  # of one standard deviation, in pixels
+        reach = (
+            codec.linear.synthesis.weight.norm(dim=0) * codec.spec.std
+        )  # of one standard deviation, in pixels
         share = (reach / reach.max()).pow(0.4).clamp(min=0.35)
         codec.spec.set_statistics(codec.spec.mean.clone(), codec.spec.std / share)
 

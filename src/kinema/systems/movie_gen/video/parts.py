@@ -10,13 +10,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from kinema.codecs import Codec, from_settings, to_settings
+from kinema.codecs import TemporalAutoencoder, from_settings, to_settings
 from kinema.errors import UserError
 from kinema.systems.movie_gen.video.model import MovieGenTransformer, TransformerConfig
 from kinema.text.nano import NanoTextConfig, NanoTextEncoder
@@ -31,7 +31,7 @@ PromptStyle = Literal["world", "free"]  # bring prompts into the world's caption
 class Parts:
     """Codec, text encoder and transformer, and how prompts are meant to look."""
 
-    codec: Codec
+    codec: TemporalAutoencoder
     text: NanoTextEncoder
     transformer: MovieGenTransformer
     prompt_style: PromptStyle = "world"
@@ -64,7 +64,7 @@ def save_parts(parts: Parts, path: str | Path, dtype: torch.dtype = torch.float1
             tensors[f"{name}.{key}"] = value.detach().cpu().to(dtype).contiguous()
     settings = {
         "schema": SCHEMA,
-        "codec": to_settings(parts.codec),  # type: ignore[arg-type]
+        "codec": to_settings(parts.codec),
         "text": parts.text.config.to_dict(),
         "tokenizer": parts.text.tokenizer.to_str(),
         "transformer": parts.transformer.config.to_dict(),
@@ -88,12 +88,15 @@ def load_parts(path: str | Path) -> Parts:
                 f"'{name}' was written with schema {settings['schema']} and this kinema reads {SCHEMA}: "
                 "update kinema, or train the model again"
             )
-        codec = from_settings(settings["codec"])
+        codec, style = from_settings(settings["codec"]), settings["prompt_style"]
         text = NanoTextEncoder(
             NanoTextConfig.from_dict(settings["text"]), Tokenizer.from_str(settings["tokenizer"])
         )
         transformer = MovieGenTransformer(TransformerConfig.from_dict(settings["transformer"]))
-        style = settings["prompt_style"]
+        if not isinstance(codec, TemporalAutoencoder) or style not in get_args(PromptStyle):
+            raise ValueError("a part or the prompt style is none of this system's")
+        if text.tokenizer.get_vocab_size() > text.config.vocabulary_size:
+            raise ValueError("the tokeniser knows more tokens than the encoder embeds")
     except UserError:
         raise
     except Exception as error:  # whatever a foreign or damaged description makes the builders say

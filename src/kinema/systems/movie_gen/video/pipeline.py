@@ -145,7 +145,9 @@ class MovieGenVideo:
         fps: float,
     ) -> None:
         if len(prompts) != len(seeds):
-            raise UserError(f"there are {len(prompts)} prompts and {len(seeds)} seeds: give one seed a prompt")
+            raise UserError(
+                f"there are {len(prompts)} prompts and {len(seeds)} seeds: give one seed a prompt"
+            )
         if not 2 <= steps <= 1000:
             raise UserError(f"steps is {steps} and must lie between 2 and 1000")
         if not 0 <= scale <= 50:

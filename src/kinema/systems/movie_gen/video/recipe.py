@@ -76,7 +76,9 @@ class WorldSource:
 class FolderSource:
     """Clips of a folder, shards or a table, captions with the frame rate's tag; decoded clips are kept."""
 
-    def __init__(self, folder: Path, seed: int, num_frames: int = 16, size: int = 64, fps: float = 8.0) -> None:
+    def __init__(
+        self, folder: Path, seed: int, num_frames: int = 16, size: int = 64, fps: float = 8.0
+    ) -> None:
         self.fps = fps
         self.clips = ClipBatches(
             open_dataset(folder),
@@ -93,7 +95,9 @@ class FolderSource:
         return Batch(found.video, [tagged(text, self.fps) for text in found.captions])
 
 
-def video_loss(parts: Parts) -> Callable[[nn.Module, Batch, torch.Generator], tuple[Tensor, dict[str, Tensor]]]:
+def video_loss(
+    parts: Parts,
+) -> Callable[[nn.Module, Batch, torch.Generator], tuple[Tensor, dict[str, Tensor]]]:
     """Flow matching on the codec's latents under text; codec and text encoder stand still."""
 
     def loss(model: nn.Module, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
@@ -116,7 +120,9 @@ def new_parts(size: str = "nano") -> Parts:
     return Parts(codec=codec, text=text, transformer=MovieGenTransformer(config))
 
 
-def transformer_stage(name: str, parts: Parts, source: Callable[[BatchIndex], Batch], **settings: Any) -> Stage:
+def transformer_stage(
+    name: str, parts: Parts, source: Callable[[BatchIndex], Batch], **settings: Any
+) -> Stage:
     """What the stages of the transformer share."""
     defaults: dict[str, Any] = {
         "optimizer": "muon",

@@ -9,7 +9,7 @@ from kinema.world.scene import Scene
 
 
 def tagged(text: str, fps: float, camera: str | None = None) -> str:
-    """ "FPS-8, pan left: a fox bounces to the right": what the model reads for a caption."""
+    """`FPS-8, pan left: a fox bounces to the right`: what the model reads for a caption."""
     head = f"FPS-{round(fps)}" + (f", {camera}" if camera else "")
     return f"{head}: {text}" if text else head
 

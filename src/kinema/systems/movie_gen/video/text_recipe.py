@@ -1,20 +1,24 @@
 """Nano's text encoder: a byte-level tokeniser and a small transformer, aligned with what the Small World looks like.
 
-    about 6 minutes on one core
+about 6 minutes on one core
 """
 
 from __future__ import annotations
 
+from kinema.systems.movie_gen.video.tags import training_texts
 from kinema.text.alignment import AlignedText, alignment_loss
 from kinema.text.nano import NanoTextConfig, NanoTextEncoder
 from kinema.text.tokenizer import train_tokenizer
-from kinema.systems.movie_gen.video.tags import training_texts
 from kinema.train import BatchIndex, Stage
 from kinema.world import atlas
 from kinema.world.scene import Scene, WorldSpec, sample_scene
 
-SPEC = WorldSpec(vocabulary="full", actor_odds=(0.6, 0.28, 0.12), static_camera=0.3, fps=(8.0, 8.0, 8.0, 12.0))
-NANO_SPEC = WorldSpec(vocabulary="nano", actor_odds=(0.6, 0.28, 0.12), static_camera=0.3, fps=(8.0, 8.0, 8.0, 12.0))
+SPEC = WorldSpec(
+    vocabulary="full", actor_odds=(0.6, 0.28, 0.12), static_camera=0.3, fps=(8.0, 8.0, 8.0, 12.0)
+)
+NANO_SPEC = WorldSpec(
+    vocabulary="nano", actor_odds=(0.6, 0.28, 0.12), static_camera=0.3, fps=(8.0, 8.0, 8.0, 12.0)
+)
 
 
 def corpus() -> list[str]:
