@@ -85,8 +85,8 @@ class MovieGenVideo:
         Raises:
             UserError: a size, a count or a setting that the model cannot take.
         """
-        frames, rows, columns = self.max_size
-        frames, rows, columns = num_frames or frames, height or rows, width or columns
+        asked = zip((num_frames, height, width), self.max_size, strict=True)
+        frames, rows, columns = (most if size is None else size for size, most in asked)
         count = STEPS if steps is None else steps
         scale = GUIDANCE_SCALE if guidance_scale is None else guidance_scale
         rate = FPS if fps is None else fps
@@ -95,7 +95,9 @@ class MovieGenVideo:
             return []
         read = [self.read_prompt(prompt, rate) for prompt in prompts]
         shape = self.parts.codec.spec.latent_shape(frames, rows, columns)
-        noise = torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(s)) for s in seeds])
+        noise = torch.stack(
+            [torch.randn(shape, generator=torch.Generator().manual_seed(int(s))) for s in seeds]
+        )
         latent = self.sample([text for text, _ in read], noise, count, scale, negative_prompt, on_step)
         pixels = self.parts.codec.decode(latent, frames)
         return [
@@ -123,7 +125,7 @@ class MovieGenVideo:
             return model(x, t, condition)
 
         field = velocity if guidance_scale == 1.0 else guided(velocity, guidance_scale)
-        times = linear_quadratic(steps, EMULATED_STEPS)
+        times = linear_quadratic(steps, max(steps, EMULATED_STEPS))
         return euler(field, noise.to(self.device), times, on_step)
 
     @property
@@ -144,10 +146,20 @@ class MovieGenVideo:
         columns: int,
         fps: float,
     ) -> None:
+        if isinstance(prompts, str):
+            raise UserError(
+                "prompts is one text and must be a list of texts: write [prompt], and [seed] beside it"
+            )
         if len(prompts) != len(seeds):
             raise UserError(
                 f"there are {len(prompts)} prompts and {len(seeds)} seeds: give one seed a prompt"
             )
+        for seed in seeds:
+            if not hasattr(seed, "__index__") or not 0 <= seed < 2**63:
+                raise UserError(f"seed is {seed!r} and must be a whole number from 0 to 2**63 - 1")
+        for name, count in (("steps", steps), ("num_frames", frames), ("height", rows), ("width", columns)):
+            if not hasattr(count, "__index__"):
+                raise UserError(f"{name} is {count!r} and must be a whole number")
         if not 2 <= steps <= 1000:
             raise UserError(f"steps is {steps} and must lie between 2 and 1000")
         if not 0 <= scale <= 50:
@@ -160,12 +172,13 @@ class MovieGenVideo:
                 f"{frames} frames of {rows}x{columns} (height x width) were asked for, and this model makes at most "
                 f"{most[0]} frames of {most[1]}x{most[2]}: ask for less, or train a larger one"
             )
-        for name, size, stride, step in (
-            ("height", rows, spec.strides[1], patch[1]),
-            ("width", columns, spec.strides[2], patch[2]),
+        for name, size, multiple, limit in (
+            ("height", rows, spec.strides[1] * patch[1], most[1]),
+            ("width", columns, spec.strides[2] * patch[2], most[2]),
         ):
-            if size % (stride * step):
-                raise UserError(f"{name} is {size} and must be a multiple of {stride * step}: try {most[1]}")
+            if size % multiple:
+                near = min(max(round(size / multiple), 1) * multiple, limit)
+                raise UserError(f"{name} is {size} and must be a multiple of {multiple}: try {near}")
 
 
 def load(weights_path: Path, device: str = "cpu") -> MovieGenVideo:
