@@ -74,12 +74,31 @@ def canonical_caption(scene: Scene) -> str:
 
     "a fox bounces to the right in a meadow, a small owl on the left, pan left"
     """
-    parts = [
-        f"{article(scene.subject.name)} {motion_phrase(scene.subject)} {BACKGROUND_PHRASES[scene.background][0]}"
-    ]
-    parts += [f"{article('small ' + a.name)} on the {side(a)}" for a in scene.actors[1:]]
-    if scene.camera != "static":
-        parts.append(CAMERA_PHRASES[scene.camera][0])
+    subject = scene.subject
+    return canonical_words(
+        subject.name,
+        subject.motion,
+        subject.direction,
+        scene.background,
+        [(a.name, side(a)) for a in scene.actors[1:]],
+        scene.camera,
+    )
+
+
+def canonical_words(
+    subject: str,
+    motion: str,
+    direction: str,
+    background: str,
+    companions: Sequence[tuple[str, str]] = (),
+    camera: str = "static",
+) -> str:
+    """The canonical form from names alone; companions are (name, side)."""
+    doing = MOTION_PHRASES[motion][0].format(d=direction)
+    parts = [f"{article(subject)} {doing} {BACKGROUND_PHRASES[background][0]}"]
+    parts += [f"{article('small ' + name)} on the {where}" for name, where in companions]
+    if camera != "static":
+        parts.append(CAMERA_PHRASES[camera][0])
     return ", ".join(parts)
 
 
@@ -94,9 +113,9 @@ def caption(scene: Scene, index: int | None = None) -> str:
         noun = f"{subject.colour} {noun}"
     who = article(noun) if rng.random() < 0.8 else f"one {noun}"
     doing, where = motion_phrase(subject, rng), rng.choice(BACKGROUND_PHRASES[scene.background])
-    sentence = rng.choice(("{who} {doing} {where}", "{where}, {who} {doing}", "{who} {doing}, {where}")).format(
-        who=who, doing=doing, where=where
-    )
+    sentence = rng.choice(
+        ("{who} {doing} {where}", "{where}, {who} {doing}", "{who} {doing}, {where}")
+    ).format(who=who, doing=doing, where=where)
     extra = [_companion(a, rng) for a in scene.actors[1:]]
     camera = rng.choice(CAMERA_PHRASES[scene.camera])
     if scene.camera == "static" and rng.random() < 0.7:
@@ -108,4 +127,6 @@ def caption(scene: Scene, index: int | None = None) -> str:
 
 def _companion(actor: Actor, rng: random.Random) -> str:
     name, where = article("small " + actor.name), side(actor)
-    return rng.choice((f"{name} on the {where}", f"with {name} behind it on the {where}", f"{name} to the {where}"))
+    return rng.choice(
+        (f"{name} on the {where}", f"with {name} behind it on the {where}", f"{name} to the {where}")
+    )
