@@ -145,7 +145,7 @@ def transformer_stage(
     )
 
 
-def picture_stage(parts: Parts, steps: int = 1500, batch_size: int = 256) -> Stage:
+def picture_stage(parts: Parts, steps: int = 750, batch_size: int = 256) -> Stage:
     """Text to image: a picture is a clip of one frame."""
 
     def measure(model: nn.Module) -> None:
@@ -153,14 +153,14 @@ def picture_stage(parts: Parts, steps: int = 1500, batch_size: int = 256) -> Sta
 
     source = WorldSource(NANO_WORLD, picture_every=1, pictures_per_clip=1)
     return transformer_stage(
-        "pictures", parts, source, steps=steps, batch_size=batch_size, prepare=measure, decay_fraction=0.05
+        "pictures", parts, source, steps=steps, batch_size=batch_size, prepare=measure, schedule="constant"
     )
 
 
-def video_stage(parts: Parts, source: Callable[[BatchIndex], Batch] | None, steps: int = 4000) -> Stage:
+def video_stage(parts: Parts, source: Callable[[BatchIndex], Batch] | None, steps: int = 2100) -> Stage:
     """Text to video, one batch of pictures to ten of clips."""
     source = source or WorldSource(NANO_WORLD, picture_every=11)
-    return transformer_stage("video", parts, source, steps=steps, batch_size=64, decay_fraction=0.3)
+    return transformer_stage("video", parts, source, steps=steps, batch_size=32, decay_fraction=0.3)
 
 
 def curated_stage(parts: Parts, source: Callable[[BatchIndex], Batch] | None, arm: int) -> Stage:
@@ -174,8 +174,8 @@ def curated_stage(parts: Parts, source: Callable[[BatchIndex], Batch] | None, ar
         f"curated-{arm}",
         parts,
         source or WorldSource(CURATED_WORLD, picture_every=0),
-        steps=(250, 300)[arm],
-        batch_size=64,
+        steps=(120, 150)[arm],
+        batch_size=32,
         lr=(4e-4, 3e-4)[arm],
         schedule="cosine",
         warmup_steps=20,
