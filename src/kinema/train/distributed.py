@@ -5,10 +5,11 @@ The loss and the model are wrapped together, so that a loss may call any method 
 
 from __future__ import annotations
 
+import atexit
 import copy
 import os
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -75,21 +76,23 @@ class World:
         return result
 
 
-@contextmanager
-def world_session(device: torch.device) -> Iterator[World]:
-    """The process group, when torchrun started us; a world of one, with no environment variable, when not."""
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    if size == 1:
-        yield World()
-        return
-    started = not dist.is_initialized()
-    if started:
+def join_world(device: torch.device) -> World:
+    """The process group, when torchrun started us; a world of one, with no environment variable, when not.
+
+    The group stays up until the process ends: a second group on the same rendezvous may meet the keys of the first
+    one and wait for ever.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return World()
+    if not dist.is_initialized():
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    try:
-        yield World(rank=dist.get_rank(), size=dist.get_world_size())
-    finally:
-        if started:
-            dist.destroy_process_group()
+        atexit.register(_leave_world)
+    return World(rank=dist.get_rank(), size=dist.get_world_size())
+
+
+def _leave_world() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def bind_local_device() -> None:

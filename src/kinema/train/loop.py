@@ -23,7 +23,7 @@ from kinema.train.checkpoint import (
     write_folder,
 )
 from kinema.train.data import microbatches, to_device
-from kinema.train.distributed import Parallel, Runner, World, bind_local_device, full_tensor, world_session
+from kinema.train.distributed import Parallel, Runner, World, bind_local_device, full_tensor, join_world
 from kinema.train.ema import EMA
 from kinema.train.final import StageReport, finished_stage, read_final, stage_metrics, write_final
 from kinema.train.flops import count_flops, matmul_ceiling
@@ -83,7 +83,8 @@ def run_stages(
     if keep_last < 1:
         raise UserError(f"keep_last={keep_last} must be at least 1")
     folder = RunFolder(Path(out))
-    with world_session(place) as world, stop_on_signals() as request:
+    world = join_world(place)
+    with stop_on_signals() as request:
         for stage in stages:
             stage.check(world.size)
         with writing(folder.out):
@@ -419,6 +420,9 @@ class _StageRun:
         def write() -> int:
             assert metrics is not None
             position = metrics.position()
+            # A run killed right after its last checkpoint comes here with the old ones still in place.
+            point_latest(self.folder.checkpoints, step_folders(self.folder.checkpoints)[-1])
+            retain(self.folder.checkpoints, run.keep_last)
             write_final(self.folder, state, weights, position)
             return position
 
