@@ -108,4 +108,4 @@ def alignment_loss(
     places = _places()[torch.tensor(names["background"])].to(others.device)
     look_error = (said["look"].float() - looks).square().mean()
     total = total + 20 * look_error + 5 * (said["place"].float() - places).square().mean()
-    return total, logs | {"look_error": look_error}
+    return total, logs | {"look_error": look_error.detach()}
