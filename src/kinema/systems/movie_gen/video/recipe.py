@@ -157,7 +157,7 @@ def picture_stage(parts: Parts, steps: int = 750, batch_size: int = 256) -> Stag
     )
 
 
-def video_stage(parts: Parts, source: Callable[[BatchIndex], Batch] | None, steps: int = 2100) -> Stage:
+def video_stage(parts: Parts, source: Callable[[BatchIndex], Batch] | None, steps: int = 1700) -> Stage:
     """Text to video, one batch of pictures to ten of clips."""
     source = source or WorldSource(NANO_WORLD, picture_every=11)
     return transformer_stage("video", parts, source, steps=steps, batch_size=32, decay_fraction=0.3)
