@@ -139,6 +139,14 @@ def load_strict(module: torch.nn.Module, state: Mapping[str, torch.Tensor], sour
     A parameter or buffer on the meta device takes the tensor itself, so a network can be built without memory first.
     """
     own = module.state_dict()
+    check_fit(own, state, source, type(module).__name__)
+    module.load_state_dict(dict(state), strict=True, assign=any(tensor.is_meta for tensor in own.values()))
+
+
+def check_fit(
+    own: Mapping[str, torch.Tensor], state: Mapping[str, torch.Tensor], source: str | Path, network: str
+) -> None:
+    """Hold what a file has in `state` against a network's `own` tensors: names and shapes, each difference named."""
     missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
     wrong = [
         f"{name} is {tuple(state[name].shape)} and should be {tuple(own[name].shape)}"
@@ -152,10 +160,9 @@ def load_strict(module: torch.nn.Module, state: Mapping[str, torch.Tensor], sour
             _count(wrong, "has another shape", "have another shape"),
         ]
         raise UserError(
-            f"the weights in '{source}' do not fit this {type(module).__name__}: {'; '.join(filter(None, facts))}. "
+            f"the weights in '{source}' do not fit this {network}: {'; '.join(filter(None, facts))}. "
             "Check that the file belongs to this model and preset"
         )
-    module.load_state_dict(dict(state), strict=True, assign=any(tensor.is_meta for tensor in own.values()))
 
 
 def _span(path: Path, name: str, entry: Any) -> tuple[int, int]:

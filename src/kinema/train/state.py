@@ -15,6 +15,7 @@ from kinema.errors import UserError
 from kinema.train.distributed import full_tensor, sharded_like
 from kinema.train.ema import EMA
 from kinema.train.schedules import Plateau
+from kinema.weights import check_fit
 
 SCHEMA = 1
 _WRAPPERS = ("_orig_mod.", "_checkpoint_wrapped_module.")
@@ -34,20 +35,10 @@ def gather_weights(model: nn.Module) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
-    """Strict: every tensor of the model is set, and every tensor given is used."""
+    """`weights.load_strict` for a model that may be compiled, checkpointed or sharded over processes."""
     own = {plain_name(name): value for name, value in model.state_dict().items()}
-    missing, extra = sorted(own.keys() - weights.keys()), sorted(weights.keys() - own.keys())
-    if missing or extra:
-        raise UserError(
-            f"{source} does not fit the model: missing {missing[:3] or 'nothing'}, not in the model "
-            f"{extra[:3] or 'nothing'}; build the model with the settings the checkpoint was written with"
-        )
+    check_fit(own, weights, source, type(model).__name__)
     for name, value in own.items():
-        if value.shape != weights[name].shape:
-            raise UserError(
-                f"{source}: {name} has shape {tuple(weights[name].shape)} and the model takes {tuple(value.shape)}; "
-                "build the model with the settings the checkpoint was written with"
-            )
         value.copy_(sharded_like(weights[name], value))
 
 
