@@ -1,16 +1,12 @@
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
 
 from kinema.codecs import Codec, ImageVAEConfig, TAEConfig
 from kinema.codecs.blocks import TemporalAttention, TemporalConv
-
-sys.path.insert(0, str(Path(__file__).parents[1]))  # tests/parity.py
 
 TINY = ImageVAEConfig(
     latent_channels=4, base_channels=8, multipliers=(1, 2, 2), encoder_blocks=(1, 1, 1), decoder_blocks=(2, 2, 2),

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from parity import assert_parity, peer
 
 from kinema.codecs import ImageVAE, ImageVAEConfig, load_codec, load_diffusers, save_codec
 from kinema.errors import UserError
+from tests.parity import assert_parity, peer
 
 SMALL = ImageVAEConfig(
     latent_channels=4, base_channels=32, multipliers=(1, 2, 2), encoder_blocks=(2,) * 3, decoder_blocks=(3,) * 3,
