@@ -166,16 +166,6 @@ def test_the_latent_is_normal_where_it_matters(world_parts, small_clips):
     assert torch.equal(codec.spec.std, std)
 
 
-def test_the_last_stage_of_the_codec_trains_its_decoder_alone(world_parts):
-    stage = codec_recipe.decoder_stage(world_parts.codec)
-    assert stage.prepare is not None
-    stage.prepare(stage.model)
-    trained = {name for name, parameter in stage.model.named_parameters() if parameter.requires_grad}
-    assert trained
-    assert all(name.startswith(("decoder.", "linear.synthesis")) for name in trained)
-    assert {name for name, _ in stage.model.named_parameters() if name.startswith("decoder.")} < trained
-
-
 # ---- whole runs ---------------------------------------------------------------------------------------------
 
 
@@ -203,7 +193,7 @@ def small_networks(monkeypatch, world_parts, small_clips):
 def test_from_nothing_to_a_file_and_again_to_the_same_file(small_networks, tmp_path):
     made = recipe.recipe(seed=3)
     names = [stage.name for stage in made.stages]
-    assert names == ["codec", "text", "pictures", "video", "decoder", "curated-0", "curated-1"]
+    assert names == ["codec", "text", "pictures", "video", "curated-0", "curated-1"]
     path = run(made, tmp_path / "run")
     first = path.read_bytes()
     parts = load_parts(path)
@@ -246,7 +236,7 @@ def test_weights_that_are_none_are_refused(tmp_path):
 @pytest.mark.slow
 def test_the_command_makes_the_real_parts(tmp_path, capsys):
     out = tmp_path / "run"
-    sets = [f"{stage}.batch_size=2" for stage in ("codec", "text", "pictures", "video", "decoder")]
+    sets = [f"{stage}.batch_size=2" for stage in ("codec", "text", "pictures", "video")]
     options = [word for text in [*sets, "curated-0.batch_size=2"] for word in ("--set", text)]
     code = shell.run(app, ["train", "movie-gen-video", "--out", str(out), "--max-steps", "1", *options])
     assert code == 0, capsys.readouterr().err
