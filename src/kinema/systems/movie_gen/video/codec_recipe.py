@@ -9,8 +9,6 @@ LPIPS (whose weights are a download), a small KL term and the paper's outlier pe
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor, nn
 
@@ -81,18 +79,6 @@ def finish_statistics(codec: Codec) -> None:
         )  # of one standard deviation, in pixels
         share = (reach / reach.max()).pow(0.4).clamp(min=0.35)
         codec.spec.set_statistics(codec.spec.mean.clone(), codec.spec.std / share)
-
-
-def decoder_stage(codec: TemporalAutoencoder, steps: int = 400, batch_size: int = 12) -> Stage:
-    """More training for the decoder alone: the latent space stands, so the generator can learn beside it."""
-
-    def freeze(model: nn.Module) -> None:
-        for name, parameter in model.named_parameters():
-            parameter.requires_grad_(name.startswith(("decoder.", "linear.synthesis")))
-
-    return replace(
-        codec_stage(codec, steps, batch_size), name="decoder", prepare=freeze, schedule="cosine", lr=1e-3
-    )
 
 
 def codec_stage(codec: TemporalAutoencoder, steps: int = 800, batch_size: int = 12) -> Stage:

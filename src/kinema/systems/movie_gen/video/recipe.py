@@ -157,7 +157,7 @@ def picture_stage(parts: Parts, steps: int = 750, batch_size: int = 256) -> Stag
     )
 
 
-def video_stage(parts: Parts, source: Callable[[BatchIndex], Batch] | None, steps: int = 1700) -> Stage:
+def video_stage(parts: Parts, source: Callable[[BatchIndex], Batch] | None, steps: int = 1540) -> Stage:
     """Text to video, one batch of pictures to ten of clips."""
     source = source or WorldSource(NANO_WORLD, picture_every=11)
     return transformer_stage("video", parts, source, steps=steps, batch_size=32, decay_fraction=0.3)
@@ -174,7 +174,7 @@ def curated_stage(parts: Parts, source: Callable[[BatchIndex], Batch] | None, ar
         f"curated-{arm}",
         parts,
         source or WorldSource(CURATED_WORLD, picture_every=0),
-        steps=(120, 150)[arm],
+        steps=(60, 80)[arm],
         batch_size=32,
         lr=(4e-4, 3e-4)[arm],
         schedule="cosine",
@@ -223,7 +223,6 @@ def recipe(preset: str = "nano", data: Path | None = None, seed: int = 0, init: 
         text_recipe.text_stage(AlignedText(parts.text)),
         picture_stage(parts),
         video_stage(parts, source),
-        codec_recipe.decoder_stage(parts.codec),
         *arms,
     ]
     return Recipe(stages=stages, finish=lambda folder: _save(parts, arms, folder))
