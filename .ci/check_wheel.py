@@ -6,8 +6,17 @@ import zipfile
 from pathlib import Path
 
 
+def package_files() -> set[str]:
+    """What git tracks under src/kinema; where git cannot say, what lies there."""
+    git = subprocess.run(["git", "ls-files", "src/kinema"], capture_output=True, text=True, check=False)
+    names = git.stdout.splitlines() or [
+        str(path) for path in Path("src/kinema").rglob("*") if path.is_file() and path.suffix != ".pyc"
+    ]
+    return {name.removeprefix("src/") for name in names}
+
+
 def main(folder: Path) -> None:
-    """Build into `folder`, then compare what the wheel holds with what git tracks under src/kinema."""
+    """Build into `folder`, then compare what the wheel holds with the files of the package."""
     pip = [sys.executable, "-m", "pip"]
     if subprocess.run([*pip, "--version"], capture_output=True, check=False).returncode:
         build = ["uv", "build", "--quiet", "--wheel", "--out-dir", str(folder), "."]
@@ -16,11 +25,7 @@ def main(folder: Path) -> None:
     subprocess.run(build, check=True)
     (wheel,) = folder.glob("kinema-*.whl")
     inside = set(zipfile.ZipFile(wheel).namelist())
-    listed = subprocess.run(
-        ["git", "ls-files", "src/kinema"], capture_output=True, text=True, check=True
-    ).stdout
-    tracked = {name.removeprefix("src/") for name in listed.splitlines()}
-    if missing := sorted(tracked - inside):
+    if missing := sorted(package_files() - inside):
         sys.exit(f"{wheel.name} lacks {len(missing)} tracked files, the first: {', '.join(missing[:5])}")
     print(f"{wheel.name}: {len(inside)} files, {wheel.stat().st_size / 2**20:.1f} MiB")
 
