@@ -31,7 +31,8 @@ def test_every_parameter_is_there_and_finite() -> None:
 
 def test_a_seed_makes_the_same_clip_and_another_seed_another(nano: MovieGenVideo) -> None:
     first, again, other = (
-        nano.generate(["a fox rolls to the left on a beach"], seeds=[s], steps=4)[0].video.frames for s in (1, 1, 2)
+        nano.generate(["a fox rolls to the left on a beach"], seeds=[s], steps=4)[0].video.frames
+        for s in (1, 1, 2)
     )
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
