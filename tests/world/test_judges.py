@@ -12,7 +12,7 @@ from kinema.world.judges.degrade import blur, degrade, quantise_blocks
 from kinema.world.judges.labels import ACTS, ATTRIBUTES, groups, names, summed, truth
 from kinema.world.judges.lessons import Course, clips_lesson, frames_lesson, lesson_scene, to_float, track
 from kinema.world.judges.measure import held_out, measure, table
-from kinema.world.judges.recipe import group_loss, stages
+from kinema.world.judges.recipe import group_loss, stages, train
 from kinema.world.judges.registration import TRIALS, curves
 from kinema.world.judges.video import FILE, VideoJudge, prepared
 from kinema.world.motion import pose
@@ -238,3 +238,13 @@ def test_a_path_is_freed_of_the_camera_that_filmed_it():
         poses = [pose(scene.subject, i / 8.0) for i in range(16)]
         true = torch.tensor([[p.x, p.y, math.log(p.size)] for p in poses]).T
         assert (path - true).abs().max() < 0.06, scene  # the judge assumes the camera's usual amount
+
+
+@pytest.mark.slow
+def test_the_recipe_runs_through_and_makes_a_judge_that_loads(tmp_path):
+    judge = VideoJudge(train(tmp_path / "run", TINY))
+    judge.save(tmp_path / FILE)
+    clips = to_float(render(held_out("val", "nano", 2)))
+    again = VideoJudge(train(tmp_path / "run", TINY))  # everything is finished: the same networks come back
+    torch.testing.assert_close(judge.features(clips), again.features(clips))
+    assert len(VideoJudge.load(tmp_path / FILE).read(clips)) == 2

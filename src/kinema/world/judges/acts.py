@@ -59,7 +59,7 @@ class ActNet(nn.Module):
         self.when = nn.Conv1d(width, 8, 1)
         self.mix = nn.Linear(2 * width + 8 * FRAMES + 160, 128)
         self.act = nn.Linear(128, num_acts)
-        self.drop = nn.Dropout(0.3)
+        self.drop = nn.Dropout(0.15)
         ways = torch.tensor([_PATHS.get(camera, (0.0, 0.0, 0.0)) for camera in names()["camera"]])
         self.ways: Tensor  # (cameras, 3, T): x, y, log zoom of each camera motion
         self.register_buffer(

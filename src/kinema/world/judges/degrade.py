@@ -1,7 +1,16 @@
 """Make true renders look a little like generated ones: blur, lost detail, block quantisation, noise, other colours.
 
-Judges score clips that a generator made, which are softer and noisier than the world; they train on half-spoilt clips
-so that they still read those, and stay above their bar on clean ones.
+Judges score clips that a generator made, which are softer and noisier than the world; they train on partly spoilt clips
+so that they still read those, and stay above their bar on clean ones. On 500 held-out nano scenes the shipped judge is
+right, in per cent, about
+
+| clips | identity | motion | direction | camera |
+|---|---|---|---|---|
+| as rendered | 99.2 | 98.8 | 99.2 | 99.4 |
+| blurred, sigma 1.5 pixels | 99.0 | 98.0 | 98.6 | 98.8 |
+| reduced to 24 x 24 and back | 98.8 | 97.6 | 98.4 | 98.4 |
+| noise of 0.08 | 99.2 | 97.8 | 98.6 | 95.0 |
+| 8 x 8 blocks quantised by 0.2 | 99.0 | 98.6 | 99.2 | 99.2 |
 """
 
 from __future__ import annotations
