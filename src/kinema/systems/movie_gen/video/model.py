@@ -157,29 +157,8 @@ class Condition:
         return len(self.source)
 
 
-class SelfAttention(nn.Module):
-    """Full bidirectional attention among the tokens of a clip."""
-
-    def __init__(self, config: TransformerConfig) -> None:
-        super().__init__()
-        dim, head_dim = config.dim, config.dim // config.num_heads
-        self.num_heads = config.num_heads
-        self.q = nn.Linear(dim, dim, bias=False)
-        self.k = nn.Linear(dim, dim, bias=False)
-        self.v = nn.Linear(dim, dim, bias=False)
-        self.out = nn.Linear(dim, dim, bias=False)
-        self.q_norm = RMSNorm(head_dim, config.norm_eps) if config.qk_norm else nn.Identity()
-        self.k_norm = RMSNorm(head_dim, config.norm_eps) if config.qk_norm else nn.Identity()
-
-    def forward(self, x: Tensor) -> Tensor:  # (B, N, D) -> (B, N, D)
-        q = self.q_norm(split_heads(self.q(x), self.num_heads))  # (B, heads, N, head_dim)
-        k = self.k_norm(split_heads(self.k(x), self.num_heads))
-        v = split_heads(self.v(x), self.num_heads)
-        return self.out(merge_heads(attention(q, k, v)))
-
-
-class CrossAttention(nn.Module):
-    """Attention from the tokens of a clip to those of its text."""
+class Attention(nn.Module):
+    """Full attention from the tokens of a clip to a source: the clip itself, or its text."""
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
@@ -193,14 +172,12 @@ class CrossAttention(nn.Module):
         self.k_norm = RMSNorm(head_dim, config.norm_eps) if config.qk_norm else nn.Identity()
 
     def keys_values(self, source: Tensor) -> tuple[Tensor, Tensor]:
-        """What does not change between solver steps: (B, L, D) -> keys and values (B, heads, L, head_dim)."""
-        return self.k_norm(split_heads(self.k(source), self.num_heads)), split_heads(
-            self.v(source), self.num_heads
-        )
+        """(B, L, D) -> keys and values (B, heads, L, head_dim); those of the text are the same at every step."""
+        keys = self.k_norm(split_heads(self.k(source), self.num_heads))
+        return keys, split_heads(self.v(source), self.num_heads)
 
-    def forward(
-        self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor
-    ) -> Tensor:  # (B, N, D) -> (B, N, D)
+    def forward(self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None) -> Tensor:
+        """(B, N, D) and what it looks at -> (B, N, D)."""
         q = self.q_norm(split_heads(self.q(x), self.num_heads))
         return self.out(merge_heads(attention(q, keys, values, mask)))
 
@@ -212,9 +189,9 @@ class Block(nn.Module):
         super().__init__()
         self.modulation = LayerBias(config.dim, chunks=6)
         self.self_norm = RMSNorm(config.dim, config.norm_eps)
-        self.self_attention = SelfAttention(config)
+        self.self_attention = Attention(config)
         self.cross_norm = RMSNorm(config.dim, config.norm_eps) if config.cross_norm else nn.Identity()
-        self.cross_attention = CrossAttention(config)
+        self.cross_attention = Attention(config)
         self.ffn_norm = RMSNorm(config.dim, config.norm_eps)
         self.ffn = SwiGLU(config.dim, config.hidden)
 
@@ -230,7 +207,8 @@ class Block(nn.Module):
         shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(modulation)  # each (B, 1, D)
         keys, values = self.cross_attention.keys_values(source) if keys_values is None else keys_values
         x = x + positions
-        x = torch.addcmul(x, gate1, self.self_attention(self.self_norm.modulated(x, shift1, scale1)))
+        own = self.self_norm.modulated(x, shift1, scale1)
+        x = torch.addcmul(x, gate1, self.self_attention(own, *self.self_attention.keys_values(own)))
         x = x + self.cross_attention(self.cross_norm(x), keys, values, mask)
         return torch.addcmul(x, gate2, self.ffn(self.ffn_norm.modulated(x, shift2, scale2)))
 
