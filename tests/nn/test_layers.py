@@ -1,5 +1,7 @@
 """Layers against their definitions."""
 
+import sys
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -39,6 +41,21 @@ def test_masked_keys_do_not_count() -> None:
     expected = attention(q, k[:, :, :4], v[:, :, :4])
     torch.testing.assert_close(attention(q, k, v, mask), expected)
     torch.testing.assert_close(attention(q, k, v, mask[:, None, None].expand(2, 3, 5, 7)), expected)
+
+
+def test_written_out_attention_is_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    q, k, v = (torch.randn(2, 3, n, 8, dtype=torch.bfloat16, requires_grad=True) for n in (5, 9, 9))
+    mask = torch.rand(2, 9, generator=torch.Generator().manual_seed(0)) < 0.6
+    mask[:, 0] = True
+    for seen in (None, mask, mask[:, None, None].expand(2, 3, 5, 9)):
+        results = []
+        for limit in (512, 0):
+            monkeypatch.setattr(sys.modules[attention.__module__], "EXPLICIT_KEYS", limit)
+            out = attention(q, k, v, seen)
+            results.append((out, *torch.autograd.grad(out.float().square().sum(), (q, k, v))))
+        for explicit, kernel in zip(*results, strict=True):
+            assert explicit.dtype == torch.bfloat16
+            torch.testing.assert_close(explicit.float(), kernel.float(), atol=0.06, rtol=0.05)
 
 
 def test_half_precision_attention_keeps_its_dtype() -> None:

@@ -30,14 +30,17 @@ class TextStates:
         """The same states elsewhere; dtype is that of the embeds."""
         return TextStates(self.embeds.to(device=device, dtype=dtype), self.mask.to(device=device))
 
+    def padded(self, length: int) -> TextStates:
+        """The same states with padding at their end up to `length` tokens."""
+        pad = length - self.embeds.shape[1]
+        if pad < 0:
+            raise ValueError(f"states of {self.embeds.shape[1]} tokens cannot be padded to {length}")
+        functional = torch.nn.functional
+        return TextStates(functional.pad(self.embeds, (0, 0, 0, pad)), functional.pad(self.mask, (0, pad)))
+
     @staticmethod
     def cat(states: Sequence[TextStates]) -> TextStates:
         """One batch of several, each padded at its end to the longest."""
         length = max(part.embeds.shape[1] for part in states)
-        pads = [length - part.embeds.shape[1] for part in states]
-        embeds = [
-            torch.nn.functional.pad(part.embeds, (0, 0, 0, pad))
-            for part, pad in zip(states, pads, strict=True)
-        ]
-        masks = [torch.nn.functional.pad(part.mask, (0, pad)) for part, pad in zip(states, pads, strict=True)]
-        return TextStates(torch.cat(embeds), torch.cat(masks))
+        same = [part.padded(length) for part in states]
+        return TextStates(torch.cat([part.embeds for part in same]), torch.cat([part.mask for part in same]))

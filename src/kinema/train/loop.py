@@ -6,6 +6,7 @@ import json
 import math
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from kinema.errors import UserError
+from kinema.train.blocks import WORTH_COMPILING, compiled_blocks
 from kinema.train.checkpoint import (
     newest_first,
     point_latest,
@@ -164,6 +166,8 @@ class _StageRun:
             plateau=Plateau(factor=stage.plateau_factor, patience=stage.plateau_patience),
             run_step=run.run_step,
         )
+        self.compiling = False
+        self.compiled = ExitStack()  # entered after the first step, whose FLOPs are counted on plain blocks
         self.ceiling = 0.0
         self.measured: list[float] = []  # seconds of the first steps of this process
 
@@ -240,8 +244,10 @@ class _StageRun:
                             "stopped by a signal at step %d; run the same command to continue", state.run_step
                         )
                         raise Preempted(stopping, state.run_step)
+            self.compiled.close()
             self._finish(metrics)
         finally:
+            self.compiled.close()
             batches.close()  # type: ignore[attr-defined]
             if metrics is not None:
                 metrics.close()
@@ -316,6 +322,8 @@ class _StageRun:
             return loss.detach().float(), logs
 
         if state.flops:
+            if stage.compile and stage.steps >= WORTH_COMPILING and not self.compiling:
+                self.compiling = self.compiled.enter_context(compiled_blocks(state.model))
             return forward_backward()
         with count_flops() as counted:  # once a run: the count is part of the state
             result = forward_backward()

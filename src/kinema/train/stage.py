@@ -81,6 +81,9 @@ class Stage:
 
     ema_decay: float = 0.0  # 0: off; else the stage ends with the averaged weights in the model
     precision: PrecisionName | None = None  # None: what run_stages was given
+    compile: bool = (
+        False  # torch.compile the repeated blocks (of a stage of 200 steps or more); wants few shapes
+    )
     prefetch: int = 0  # batches prepared ahead by threads; `batches` must then leave global state alone
 
     log_every: int = 10

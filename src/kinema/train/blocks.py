@@ -1,0 +1,48 @@
+"""Compiling a model's repeated blocks: one compilation serves every layer of the same kind."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from kinema.train.log import logger
+
+WORTH_COMPILING = 200  # steps: a shorter stage is done before its compilation has paid
+SHAPES = 64  # compiled versions of one block, before torch goes back to running it plainly
+
+
+def repeated_blocks(model: nn.Module) -> list[nn.Module]:
+    """The members of every nn.ModuleList, outermost lists only."""
+    found: list[nn.Module] = []
+    for child in model.children():
+        repeated = isinstance(child, nn.ModuleList) and len(child) > 1
+        found += list(child.children()) if repeated else repeated_blocks(child)
+    return found
+
+
+def can_compile() -> bool:
+    """Whether torch.compile finds the C++ compiler that its CPU code needs."""
+    return any(shutil.which(name) for name in ("g++", "clang++", "c++", "cl"))
+
+
+@contextmanager
+def compiled_blocks(model: nn.Module) -> Iterator[bool]:
+    """Inside, the repeated blocks run compiled; gives True. Without a compiler they run as they are, with a line."""
+    if not can_compile():
+        logger.warning("no C++ compiler was found: training runs uncompiled, which is about half as fast")
+        yield True
+        return
+    blocks = repeated_blocks(model)
+    logger.info("compiling %d blocks, which takes half a minute for each shape of batch", len(blocks))
+    with torch._dynamo.config.patch(recompile_limit=SHAPES):
+        for block in blocks:
+            block.compile(dynamic=False)
+        try:
+            yield True
+        finally:
+            for block in blocks:
+                block._compiled_call_impl = None
