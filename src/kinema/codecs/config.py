@@ -139,14 +139,14 @@ SMALL = ImageVAEConfig(
     encoder_blocks=(1,) * 3, decoder_blocks=(2,) * 3,
 )  # fmt: skip
 NANO = ImageVAEConfig(
-    latent_channels=32, base_channels=16, multipliers=(1, 2, 5),
+    latent_channels=64, base_channels=16, multipliers=(1, 2, 4),
     encoder_blocks=(0, 0, 0), decoder_blocks=(0, 1, 0),
     norm_groups=8, patch=2, stem_kernel=1, resample="shuffle", linear_skip=True,
 )  # fmt: skip
 
 IMAGE_PRESETS: dict[str, ImageVAEConfig] = {"nano": NANO, "small": SMALL, "sd3": SD3}
 TAE_PRESETS: dict[str, TAEConfig] = {
-    "nano": TAEConfig(image=NANO, temporal_strides=(1, 2), temporal_levels=(False, False, True)),
+    "nano": TAEConfig(image=NANO, temporal_strides=(2, 2), temporal_levels=(False, False, True)),
     "small": TAEConfig(image=SMALL, temporal_strides=(2, 2)),
     # 8x in time, height and width, 16 channels; the ablations of the paper use 4x in time and 8 channels.
     "movie_gen": TAEConfig(image=SD3, temporal_strides=(2, 2, 2)),

@@ -64,4 +64,4 @@ def parts(make_parts: Callable[[], Parts]) -> Parts:
 @pytest.fixture
 def world_parts() -> Parts:
     """Untrained parts that take the recipe's own clips: 16 frames of 64x64 through nano's codec."""
-    return build(TAEConfig.preset("nano"), (8, 8, 8))
+    return build(TAEConfig.preset("nano"), (4, 8, 8))

@@ -272,7 +272,7 @@ def test_settings_that_cannot_be_are_explained() -> None:
     with pytest.raises(UserError, match="not a multiple of num_heads=5"):
         preset("nano", num_heads=5)
     with pytest.raises(UserError, match="cannot be cut into patches"):
-        preset("nano", grid=(4, 7, 8))
+        preset("1b", grid=(4, 7, 8))
     with pytest.raises(UserError, match="text_dims is empty"):
         preset("nano", text_dims=[])
 

@@ -10,7 +10,7 @@ from kinema import hub
 from kinema.systems.movie_gen.video.parts import load_parts
 from kinema.systems.movie_gen.video.pipeline import MovieGenVideo
 
-LIMIT = 14 * 2**20
+LIMIT = 14_000_000  # bytes
 
 
 @pytest.fixture(scope="module")

@@ -156,9 +156,9 @@ def test_the_latent_is_normal_where_it_matters(world_parts, small_clips):
         latent = codec.encode(small_clips.pixels(range(256)))
     spread = latent.std((0, 2, 3, 4))
     assert latent.mean((0, 2, 3, 4)).abs().max() < 0.1
-    # The first component moves pixels most: unit variance. Later ones are quieter, down to a third.
+    # The first component moves pixels most: unit variance. Later ones are quieter, down to a quarter.
     assert spread[0] == pytest.approx(1.0, abs=0.1)
-    assert 0.3 < spread.min() < 0.5
+    assert 0.2 < spread.min() < 0.4
     assert spread.max() < 1.1
     mean, std = codec.spec.mean.clone(), codec.spec.std.clone()
     codec_recipe.finish_statistics(codec)  # a resumed run does it again

@@ -77,7 +77,7 @@ def finish_statistics(codec: Codec) -> None:
         reach = (
             codec.linear.synthesis.weight.norm(dim=0) * codec.spec.std
         )  # of one standard deviation, in pixels
-        share = (reach / reach.max()).pow(0.4).clamp(min=0.35)
+        share = (reach / reach.max()).pow(0.5).clamp(min=0.25)
         codec.spec.set_statistics(codec.spec.mean.clone(), codec.spec.std / share)
 
 
@@ -91,7 +91,7 @@ def codec_stage(codec: TemporalAutoencoder, steps: int = 800, batch_size: int = 
         steps=steps,
         batch_size=batch_size,
         lr=1e-3,
-        lr_scales={"linear.*": 0.05},
+        lr_scales={"linear.*": 0.05, "*.conv_out.*": 0.1},
         betas=(0.9, 0.99),
         schedule="wsd",
         warmup_steps=60,

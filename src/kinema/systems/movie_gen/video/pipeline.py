@@ -22,6 +22,7 @@ from kinema.systems.movie_gen.video.parts import Parts, load_parts
 from kinema.systems.movie_gen.video.prompt import understand
 from kinema.systems.movie_gen.video.tags import tagged
 from kinema.text.states import TextStates
+from kinema.train.precision import Precision, PrecisionName
 
 STEPS = 50  # the paper's: linear-quadratic, as 250 linear ones
 EMULATED_STEPS = 250
@@ -39,11 +40,16 @@ class GeneratedClip:
 
 
 class MovieGenVideo:
-    """Text to video with one set of weights. `generate` keeps no state between calls."""
+    """Text to video with one set of weights. `generate` keeps no state between calls.
 
-    def __init__(self, parts: Parts, device: str = "cpu") -> None:
+    precision: of the transformer's products while sampling; `auto` is bfloat16 where the device has units for it.
+    Latents, the solver's steps and the codec stay in float32.
+    """
+
+    def __init__(self, parts: Parts, device: str = "cpu", precision: PrecisionName = "auto") -> None:
         self.parts = parts.to(device).freeze()
         self.device = torch.device(device)
+        self.precision = Precision.choose(precision, device)
 
     def read_prompt(self, prompt: str, fps: float) -> tuple[str, tuple[str, ...]]:
         """The text that the model reads for a prompt, and notices.
@@ -119,10 +125,12 @@ class MovieGenVideo:
         states = encoder.encode(texts)
         if guidance_scale != 1.0:
             states = TextStates.cat([states, encoder.encode([negative_text] * len(texts))])
-        condition = model.prepare(states)
+        with self.precision.autocast():
+            condition = model.prepare(states)
 
         def velocity(x: Tensor, t: Tensor) -> Tensor:
-            return model(x, t, condition)
+            with self.precision.autocast():
+                return model(x, t, condition)
 
         field = velocity if guidance_scale == 1.0 else guided(velocity, guidance_scale)
         times = linear_quadratic(steps, max(steps, EMULATED_STEPS))
@@ -181,6 +189,6 @@ class MovieGenVideo:
                 raise UserError(f"{name} is {size} and must be a multiple of {multiple}: try {near}")
 
 
-def load(weights_path: Path, device: str = "cpu") -> MovieGenVideo:
+def load(weights_path: Path, device: str = "cpu", precision: PrecisionName = "auto") -> MovieGenVideo:
     """A ready pipeline from a weight file."""
-    return MovieGenVideo(load_parts(weights_path), device)
+    return MovieGenVideo(load_parts(weights_path), device, precision)
