@@ -4,12 +4,13 @@ report = run_stages([Stage(name="video", model=model, loss=loss, batches=batches
 """
 
 from kinema.train.ema import EMA
-from kinema.train.loop import NonFiniteLoss, RunReport, run_stages
+from kinema.train.loop import RunReport, run_stages
 from kinema.train.metrics import read_metrics
 from kinema.train.precision import Precision, choose_device
 from kinema.train.seeds import derive_seed, make_generator, per_sample_randn, seed_everything, shuffled
 from kinema.train.signals import Preempted
 from kinema.train.stage import BatchIndex, Recipe, Stage
+from kinema.train.step import NonFiniteLoss
 
 __all__ = [
     "EMA",

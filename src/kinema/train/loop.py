@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
 from kinema.errors import UserError
-from kinema.train.blocks import WORTH_COMPILING, compiled_blocks
 from kinema.train.checkpoint import (
     newest_first,
     point_latest,
@@ -24,26 +20,23 @@ from kinema.train.checkpoint import (
     step_folders,
     write_folder,
 )
-from kinema.train.data import microbatches, to_device
-from kinema.train.distributed import Parallel, Runner, World, bind_local_device, full_tensor, join_world
+from kinema.train.data import microbatches
+from kinema.train.distributed import Parallel, Runner, World, bind_local_device, join_world
 from kinema.train.ema import EMA
 from kinema.train.final import StageReport, finished_stage, read_final, stage_metrics, write_final
-from kinema.train.flops import count_flops, matmul_ceiling
 from kinema.train.folder import RunFolder, run_log, writing
 from kinema.train.log import logger
 from kinema.train.metrics import Metrics
-from kinema.train.optim import build_optimizers, set_learning_rate
+from kinema.train.optim import build_optimizers
 from kinema.train.precision import Precision, PrecisionName, choose_device
-from kinema.train.progress import Progress, duration
-from kinema.train.schedules import Plateau, learning_rate_factor
-from kinema.train.seeds import derive_seed, make_generator, seed_everything
+from kinema.train.progress import Progress
+from kinema.train.schedules import Plateau
+from kinema.train.seeds import derive_seed, seed_everything
 from kinema.train.signals import Preempted, StopRequest, stop_on_signals
-from kinema.train.stage import BatchIndex, Stage
+from kinema.train.speed import Speed
+from kinema.train.stage import Stage
 from kinema.train.state import TrainState, load_weights
-
-
-class NonFiniteLoss(UserError):
-    """The loss or the gradient stopped being a number."""
+from kinema.train.step import Stepper
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,7 +150,6 @@ class _StageRun:
             lr_scales=stage.lr_scales,
             fused=not self.runner.sharded and run.device.type in ("cpu", "cuda"),
         )
-        self.trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.state = TrainState(
             stage=stage.name,
             model=model,
@@ -166,10 +158,10 @@ class _StageRun:
             plateau=Plateau(factor=stage.plateau_factor, patience=stage.plateau_patience),
             run_step=run.run_step,
         )
-        self.compiling = False
-        self.compiled = ExitStack()  # entered after the first step, whose FLOPs are counted on plain blocks
-        self.ceiling = 0.0
-        self.measured: list[float] = []  # seconds of the first steps of this process
+        self.stepper = Stepper(
+            stage, self.state, self.runner, self.precision, run.world, run.seed, run.request
+        )
+        self.speed = Speed(stage, self.state, self.precision, run.world)
 
     # ---- resume ---------------------------------------------------------------------------------------------
 
@@ -206,7 +198,7 @@ class _StageRun:
         if self.world.is_main:
             with writing(self.folder.out):
                 metrics = Metrics(self.folder.metrics, position, self.folder.out / "tb", state.run_step)
-        self._announce()
+        self.speed.announce()
         batches = microbatches(stage, state.step, rank=self.world.rank, world=self.world.size, seed=run.seed)
         visible = self.world.is_main and (_stderr_is_terminal() if run.progress is None else run.progress)
         try:
@@ -215,9 +207,9 @@ class _StageRun:
                 window_start, data_seconds = time.perf_counter(), 0.0
                 while state.step < stage.steps:
                     began = time.perf_counter()
-                    learning_rate, waited, stopping = self._step(batches)
+                    learning_rate, waited, stopping = self.stepper.step(batches)
                     data_seconds += waited
-                    self._expect(time.perf_counter() - began)
+                    self.speed.expect(time.perf_counter() - began)
                     bar.advance(state.step)
                     last = state.step == stage.steps
                     record: dict[str, Any] = {}
@@ -225,8 +217,8 @@ class _StageRun:
                         steps = state.meter.count
                         elapsed = max(time.perf_counter() - window_start, 1e-9)
                         record = {f"train/{name}": value for name, value in state.meter.flush().items()}
-                        record |= self._speed(steps, elapsed, data_seconds) | {"train/lr": learning_rate}
-                        self._line(bar, record)
+                        record |= self.speed.rates(steps, elapsed, data_seconds) | {"train/lr": learning_rate}
+                        self.speed.line(bar, record)
                         window_start, data_seconds = time.perf_counter(), 0.0
                     if stage.validate and (
                         last or (stage.validate_every and state.step % stage.validate_every == 0)
@@ -244,108 +236,13 @@ class _StageRun:
                             "stopped by a signal at step %d; run the same command to continue", state.run_step
                         )
                         raise Preempted(stopping, state.run_step)
-            self.compiled.close()
+            self.stepper.close()
             self._finish(metrics)
         finally:
-            self.compiled.close()
+            self.stepper.close()
             batches.close()  # type: ignore[attr-defined]
             if metrics is not None:
                 metrics.close()
-
-    def _step(self, batches: Any) -> tuple[float, float, int]:
-        """One optimiser step: (learning rate, seconds spent waiting for data, the signal that came or 0)."""
-        stage, state, run = self.stage, self.state, self.run
-        factor = learning_rate_factor(
-            stage.schedule,
-            state.step,
-            steps=stage.steps,
-            warmup_steps=stage.warmup_steps,
-            decay_fraction=stage.decay_fraction,
-            floor=stage.lr_floor,
-        )
-        learning_rate = set_learning_rate(state.optimizers, factor * state.plateau.scale)
-        for optimizer in state.optimizers:
-            optimizer.zero_grad(set_to_none=True)
-        waited = 0.0
-        sums: dict[str, Tensor] = {}
-        broken: list[BatchIndex] = []
-        for turn in range(stage.accumulation):
-            began = time.perf_counter()
-            index, batch = next(batches)
-            batch = to_device(batch, run.device)
-            waited += time.perf_counter() - began
-            loss, logs = self._microbatch(index, batch, last=turn == stage.accumulation - 1)
-            values = {"loss": loss, **logs}
-            if sums and values.keys() != sums.keys():
-                raise UserError(f"stage {stage.name!r}: the loss must log the same names on every microbatch")
-            for name, value in values.items():
-                number = torch.as_tensor(value, dtype=torch.float32, device=run.device).detach()
-                sums[name] = sums[name] + number if name in sums else number.clone()
-            if not bool(torch.isfinite(loss)):
-                broken.append(index)
-        norm = full_tensor(nn.utils.get_total_norm([p.grad for p in self.trainable if p.grad is not None]))
-        names = sorted(sums)
-        # The signal travels with the numbers, so that all processes stop after the same step.
-        signal = torch.tensor(float(run.request.signum), device=run.device)
-        vector = torch.stack([*(sums[name] / stage.accumulation for name in names), signal])
-        *numbers, signalled = self.world.mean(vector).tolist()
-        means = dict(zip(names, numbers, strict=True))
-        means["grad_norm"] = float(norm)
-        if not math.isfinite(means["loss"]) or not math.isfinite(means["grad_norm"]):
-            self._stop_non_finite(means, broken, learning_rate)
-        if stage.clip_norm is not None:
-            nn.utils.clip_grads_with_norm_(self.trainable, stage.clip_norm, norm)
-        for optimizer in state.optimizers:
-            optimizer.step()
-        if state.ema is not None:
-            state.ema.update(state.model)
-        state.step += 1
-        state.run_step += 1
-        state.meter.add(means)
-        stopping = max(self.world.gather(run.request.signum)) if signalled else 0
-        return learning_rate, waited, stopping
-
-    def _microbatch(
-        self, index: BatchIndex, batch: Any, last: bool
-    ) -> tuple[Tensor, Mapping[str, Tensor | float]]:
-        stage, run, state = self.stage, self.run, self.state
-        seed_everything(derive_seed(run.seed, stage.name, "model", index.step, index.microbatch))
-        generator = make_generator(
-            run.seed, stage.name, "loss", index.step, index.microbatch, device=run.device
-        )
-
-        def forward_backward() -> tuple[Tensor, Mapping[str, Tensor | float]]:
-            with self.runner.accumulating(last):
-                with self.precision.autocast():
-                    loss, logs = self.runner.run(stage.loss, batch, generator)
-                (loss.float() / stage.accumulation).backward()
-            return loss.detach().float(), logs
-
-        if state.flops:
-            if stage.compile and stage.steps >= WORTH_COMPILING and not self.compiling:
-                self.compiling = self.compiled.enter_context(compiled_blocks(state.model))
-            return forward_backward()
-        with count_flops() as counted:  # once a run: the count is part of the state
-            result = forward_backward()
-        state.flops = max(counted.total, 1)
-        return result
-
-    def _stop_non_finite(
-        self, means: Mapping[str, float], broken: list[BatchIndex], learning_rate: float
-    ) -> None:
-        ranges = [index.indices for group in self.world.gather(broken) for index in group]
-        what = "loss" if not math.isfinite(means["loss"]) else "gradient norm"
-        value = means["loss"] if what == "loss" else means["grad_norm"]
-        start = self.state.step * self.stage.batch_size
-        ranges = ranges or [range(start, start + self.stage.batch_size)]
-        samples = ", ".join(f"{part.start}-{part.stop - 1}" for part in ranges)
-        message = (
-            f"the {what} is {value} in stage {self.stage.name!r} at step {self.state.step} (samples {samples}, "
-            f"learning rate {learning_rate:.3g}): look at these samples, or lower lr, or set clip_norm; "
-            "the checkpoints before it are kept"
-        )
-        logger.error(message)
-        raise NonFiniteLoss(message)
 
     # ---- validation and schedule ----------------------------------------------------------------------------
 
@@ -438,79 +335,8 @@ class _StageRun:
             run.position = self.world.from_main(self.world.main_first(write))
         run.run_step = state.run_step
 
-    # ---- what is printed ------------------------------------------------------------------------------------
-
-    def _announce(self) -> None:
-        stage = self.stage
-        total = sum(parameter.numel() for parameter in stage.model.parameters())
-        trainable = sum(
-            parameter.numel() for parameter in stage.model.parameters() if parameter.requires_grad
-        )
-        logger.info(
-            "stage %s: %s parameters (%s trainable), %d steps of %d samples (%d processes x %d microbatches), %s on %s",
-            stage.name, f"{total:,}", f"{trainable:,}", stage.steps, stage.batch_size, self.world.size,
-            stage.accumulation, str(self.precision.compute).removeprefix("torch."), self.run.device.type,
-        )  # fmt: skip
-
-    def _flops_per_step(self) -> float:
-        return float(self.state.flops) * self.stage.accumulation * self.world.size
-
-    def _expect(self, seconds: float) -> None:
-        """After this process's third step: what a step is and how long the stage will take."""
-        if len(self.measured) >= 3:
-            return
-        self.measured.append(seconds)
-        if len(self.measured) == 3:
-            left = (self.stage.steps - self.state.step) * min(self.measured)
-            logger.info(
-                "stage %s: %.3g FLOPs a step, about %s left",
-                self.stage.name,
-                self._flops_per_step(),
-                duration(left),
-            )
-
-    def _speed(self, steps: int, elapsed: float, data_seconds: float) -> dict[str, float]:
-        """Rates over the window. FLOP/s are given as a share of this machine's own large matrix product."""
-        if not self.ceiling:
-            self.ceiling = matmul_ceiling(self.run.device, self.precision.compute)
-        record = {
-            "train/samples_per_sec": self.stage.batch_size * steps / elapsed,
-            "train/flops_utilization": self._flops_per_step()
-            * steps
-            / elapsed
-            / (self.ceiling * self.world.size),
-            "time/step": elapsed / steps,
-            "time/data": data_seconds / steps,
-        }
-        if self.run.device.type == "cuda":
-            record["mem/peak_gib"] = torch.cuda.max_memory_allocated(self.run.device) / 2**30
-        else:
-            record["mem/peak_gib"] = _peak_memory() / 2**30
-        return record
-
-    def _line(self, bar: Progress, record: Mapping[str, float]) -> None:
-        left = duration((self.stage.steps - self.state.step) * record["time/step"])
-        share = f"{record['train/flops_utilization']:.0%} of peak"
-        rate = f"{record['train/samples_per_sec']:.3g} samples/s"
-        bar.line(
-            f"{self.stage.name} {self.state.step}/{self.stage.steps}  loss {record['train/loss']:.4f}  "
-            f"norm {record['train/grad_norm']:.3g}  lr {record['train/lr']:.3g}  {rate}  {share}  {left} left",
-            f"loss {record['train/loss']:.4f}  {rate}  {share}",
-        )
-
 
 def _stderr_is_terminal() -> bool:
     import sys
 
     return sys.stderr.isatty()
-
-
-def _peak_memory() -> float:
-    """Bytes that this process had resident at most."""
-    try:
-        import resource
-        import sys
-    except ImportError:
-        return 0.0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return float(peak if sys.platform == "darwin" else peak * 1024)
