@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 
@@ -112,3 +113,14 @@ def test_linear_quadratic_equals_mochi(steps: int, emulate: int) -> None:
     sigmas = linear_quadratic_schedule(steps, (steps // 2) / emulate)
     theirs = 1 - torch.tensor(sigmas, dtype=torch.float64)
     torch.testing.assert_close(schedules.linear_quadratic(steps, emulate)[:-1], theirs, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("factor", [1.0, 3.0, 5.0])
+@pytest.mark.parametrize("steps", [1, 6, 50])
+def test_shifted_schedule_equals_diffusers(steps: int, factor: float) -> None:
+    """Given equal steps of the noise level, as Wan's own programs place them; their default ends a little earlier."""
+    scheduler = peer("diffusers").FlowMatchEulerDiscreteScheduler(shift=factor)
+    scheduler.set_timesteps(sigmas=np.linspace(1, 0, steps + 1)[:-1])
+    ours = schedules.shift(schedules.linear(steps), factor)
+    torch.testing.assert_close(1 - ours, scheduler.sigmas.double(), atol=1e-6, rtol=0)
+    torch.testing.assert_close(1000 * (1 - ours[:-1]), scheduler.timesteps.double(), atol=1e-3, rtol=0)
