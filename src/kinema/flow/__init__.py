@@ -1,6 +1,6 @@
 """Generative processes as pure functions. Time runs from t=0 (noise) to t=1 (data). Imports only torch."""
 
-from kinema.flow import diffusion, guidance, objective, paths, schedules, solvers, times
+from kinema.flow import diffusion, guidance, objective, paths, schedules, solvers, times, windows
 from kinema.flow.guidance import guided
 from kinema.flow.objective import flow_matching_loss
 
@@ -14,4 +14,5 @@ __all__ = [
     "schedules",
     "solvers",
     "times",
+    "windows",
 ]
