@@ -40,6 +40,18 @@ def test_report_on_the_screen_and_in_a_file(kinema, bench):
     assert bench["pipeline"] == ("movie-gen-video-nano", "nano", "auto")
 
 
+def test_settings_of_the_sampler_reach_the_bench(kinema, bench):
+    words = ("--steps", "8", "--guidance-scale", "2.5")
+    assert kinema("eval", "movie-gen-video-nano", *words).code == 0
+    assert (bench["steps"], bench["guidance_scale"]) == (8, 2.5)
+
+
+def test_what_cannot_be_compiled_says_so(kinema, bench):
+    answer = kinema("eval", "movie-gen-video-nano", "--compile")
+    assert answer.code == 2
+    assert "leave out --compile" in answer.err
+
+
 def test_report_as_json(kinema, bench):
     assert kinema("eval", "movie-gen-video-nano", "--json").document == REPORT
     assert bench["num_prompts"] == 512

@@ -22,6 +22,16 @@ def evaluate(
     num_prompts: Annotated[int, typer.Option("--num-prompts", help="How many prompts to judge on.")] = 512,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the clips.")] = 0,
     out: Annotated[Path | None, typer.Option("--out", help="Also write the report, as JSON.")] = None,
+    steps: Annotated[
+        int | None, typer.Option("--steps", help="Solver steps; the model's own if not given.")
+    ] = None,
+    guidance_scale: Annotated[
+        float | None,
+        typer.Option("--guidance-scale", help="How hard the prompt pulls; the model's own if not given."),
+    ] = None,
+    compile_blocks: Annotated[
+        bool, typer.Option("--compile", help="Compile the model first: pays from a few hundred clips on.")
+    ] = False,
     weights: Weights = "nano",
     device: Device = "auto",
     overwrite: Annotated[
@@ -41,14 +51,28 @@ def evaluate(
     if not 2 <= num_prompts <= 1_000_000:
         raise UserError(f"--num-prompts is {num_prompts} and must lie between 2 and 1,000,000")
     check_number("seed", seed)
+    for setting, value in (("steps", steps), ("guidance_scale", guidance_scale)):
+        if value is not None:
+            check_number(setting, value)
     if seed < 0:
         raise UserError("--seed is -1 and a bench must be repeatable: give a seed of 0 or more")
     if out is not None:
         check_output(out, (".json",), overwrite)
     pipeline = hub.load(name, weights, device)
+    if compile_blocks:
+        if not hasattr(pipeline, "compile"):
+            raise UserError(f"{name} cannot be compiled: leave out --compile")
+        pipeline.compile()
     progress = counter("clip ", None, shown=not as_json)
     report = as_plain(
-        hub.resolve(entry.evaluator)(pipeline, num_prompts=num_prompts, seed=seed, progress=progress)
+        hub.resolve(entry.evaluator)(
+            pipeline,
+            num_prompts=num_prompts,
+            seed=seed,
+            steps=steps,
+            guidance_scale=guidance_scale,
+            progress=progress,
+        )
     )
     end_counter(progress)
     if out is not None:

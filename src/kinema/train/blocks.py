@@ -29,20 +29,25 @@ def can_compile() -> bool:
     return any(shutil.which(name) for name in ("g++", "clang++", "c++", "cl"))
 
 
-@contextmanager
-def compiled_blocks(model: nn.Module) -> Iterator[bool]:
-    """Inside, the repeated blocks run compiled; gives True. Without a compiler they run as they are, with a line."""
+def compile_blocks(model: nn.Module) -> list[nn.Module]:
+    """Compile the repeated blocks in place and give them back; none, with a line, where there is no compiler."""
     if not can_compile():
-        logger.warning("no C++ compiler was found: training runs uncompiled, which is about half as fast")
-        yield True
-        return
+        logger.warning("no C++ compiler was found: the blocks run uncompiled, which is about half as fast")
+        return []
     blocks = repeated_blocks(model)
     logger.info("compiling %d blocks, which takes half a minute for each shape of batch", len(blocks))
-    with torch._dynamo.config.patch(recompile_limit=SHAPES):
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, SHAPES)
+    for block in blocks:
+        block.compile(dynamic=False)
+    return blocks
+
+
+@contextmanager
+def compiled_blocks(model: nn.Module) -> Iterator[bool]:
+    """Inside, the repeated blocks run compiled; gives True."""
+    blocks = compile_blocks(model)
+    try:
+        yield True
+    finally:
         for block in blocks:
-            block.compile(dynamic=False)
-        try:
-            yield True
-        finally:
-            for block in blocks:
-                block._compiled_call_impl = None
+            block._compiled_call_impl = None
