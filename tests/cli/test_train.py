@@ -134,6 +134,25 @@ def test_what_reaches_the_loop(kinema, recorded, nano, tmp_path):
     assert run["settings"]["data"] == "clips"
 
 
+def test_how_it_is_computed_reaches_the_loop(kinema, recorded):
+    words = ("--precision", "fp32", "--parallel", "fsdp")
+    assert kinema("train", "movie-gen-video", "--out", "run", *words).code == 0
+    assert (recorded["run"]["precision"], recorded["run"]["parallel"]) == ("fp32", "fsdp")
+    for words, said in (
+        (("--precision", "fp8"), "auto, fp32 or bf16"),
+        (("--parallel", "tp"), "ddp or fsdp"),
+    ):
+        answer = kinema("train", "movie-gen-video", "--out", "run", *words)
+        assert answer.code == 2
+        assert said in answer.err
+
+
+def test_only_the_first_process_writes_the_weight_file(kinema, recorded, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    answer = kinema("train", "movie-gen-video", "--out", "run")
+    assert (answer.code, answer.out, list(recorded)) == (0, "", ["recipe", "run"])
+
+
 def test_the_recipe_makes_the_weight_file_after_the_stages(kinema, recorded):
     answer = kinema("train", "movie-gen-video", "--out", "run")
     assert list(recorded) == ["recipe", "run", "finish"]

@@ -21,7 +21,7 @@ import torch
 import torch._dynamo  # an optimiser's first step imports it, which takes seconds
 from torch import Tensor, nn
 
-from kinema.train import BatchIndex, Stage, loop, run_stages
+from kinema.train import BatchIndex, Stage, run_stages, speed
 
 
 class Countdown:
@@ -103,7 +103,7 @@ def attempt(out: Path, events: int) -> int:
 
 def main() -> None:
     torch.set_num_threads(1)
-    loop.matmul_ceiling = lambda *_: 1.0  # type: ignore[attr-defined]  # a fifth of a second in every child
+    speed.matmul_ceiling = lambda *_: 1.0  # type: ignore[attr-defined]  # a fifth of a second in every child
     folder, seed, trials = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     chance = random.Random(seed)
     assert attempt(folder / "straight", 0) == 0

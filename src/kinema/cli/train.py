@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -51,6 +52,18 @@ def train(
         ),
     ] = "auto",
     device: Device = "auto",
+    precision: Annotated[
+        str,
+        typer.Option(
+            "--precision", help="auto, fp32 or bf16; auto is bf16 where the device has units for it."
+        ),
+    ] = "auto",
+    parallel: Annotated[
+        str,
+        typer.Option(
+            "--parallel", help="Under torchrun: ddp copies the model to each process, fsdp shards it."
+        ),
+    ] = "ddp",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the stages as they would run, and stop.")
     ] = False,
@@ -72,6 +85,10 @@ def train(
         raise UserError(f"--resume is '{resume}' and must be auto or never")
     if max_steps is not None and max_steps < 1:
         raise UserError(f"--max-steps is {max_steps} and must be 1 or more")
+    if precision not in ("auto", "fp32", "bf16"):
+        raise UserError(f"--precision is '{precision}' and must be auto, fp32 or bf16")
+    if parallel not in ("ddp", "fsdp"):
+        raise UserError(f"--parallel is '{parallel}' and must be ddp or fsdp")
     check_number("seed", seed)
     if seed < 0:
         raise UserError(f"--seed is {seed} and a run must be repeatable: give a seed of 0 or more")
@@ -103,7 +120,18 @@ def train(
         "init": init if start is None else start.name,
     }
     settings["data"] = "the Small World" if data is None else data.name
-    run_stages(stages, out, resume=resume, seed=seed, settings=settings, device=device)
+    run_stages(
+        stages,
+        out,
+        resume=resume,
+        seed=seed,
+        settings=settings,
+        device=device,
+        precision=precision,  # type: ignore[arg-type]  # checked above
+        parallel=parallel,  # type: ignore[arg-type]
+    )
+    if int(os.environ.get("RANK", "0")):
+        return  # every process has the same weights; the first one writes them
     weights = recipe.finish(out / "final")
     if as_json:
         print_json({"run": str(out), "stages": [stage.name for stage in stages], "weights": str(weights)})
