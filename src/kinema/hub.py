@@ -38,6 +38,7 @@ class Entry:
     paper: str
     code_licence: str = "Apache-2.0"
     weights_licence: str = "Apache-2.0"
+    planner: str | None = None  # (size, num_frames, height, width) -> kinema.train.plan.Subject
 
     @property
     def nano_path(self) -> Path:
@@ -60,6 +61,7 @@ MODELS: Final[dict[str, Entry]] = {
             builder="kinema.systems.movie_gen.video.pipeline:load",
             recipe="kinema.systems.movie_gen.video.recipe:recipe",
             evaluator="kinema.eval.movie_gen_video:evaluate",
+            planner="kinema.systems.movie_gen.video.planning:planner",
             preset="nano",
             presets=("nano", "1b", "5b", "30b"),
             nano_weights="systems/movie_gen/video/nano.safetensors",
