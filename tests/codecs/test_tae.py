@@ -15,13 +15,18 @@ from kinema.codecs import (
     ImageVAEConfig,
     TAEConfig,
     TemporalAutoencoder,
+    image_config,
     inflate,
     linear_init_,
     load_codec,
+    load_diffusers,
     save_codec,
 )
 from kinema.codecs.blocks import TemporalConv, depth_to_space, space_to_depth
 from kinema.errors import UserError
+from tests.parity import assert_parity, peer
+
+MOVIE_GEN_PARAMETERS = 116_865_889  # 83,819,683 of the image network and 33,046,206 of time
 
 Shake = Callable[[Codec], Codec]
 
@@ -42,6 +47,35 @@ def test_inflated_equals_the_image_autoencoder(tiny: ImageVAEConfig, strides: tu
     assert torch.allclose(ours.posterior.mean, frame_by_frame.posterior.mean, atol=1e-5)
     expected = frame_by_frame.pixels.repeat_interleave(step, dim=2)[:, :, :7]
     assert torch.allclose(ours.pixels, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("strides", [(1, 1), (2, 2)])
+def test_inflated_equals_diffusers_frame_by_frame(strides: tuple[int, int]):
+    """With identity temporal taps the video network is the published image network, applied to each frame."""
+    diffusers = peer("diffusers")
+    reference = diffusers.AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3,
+        block_out_channels=(32, 64, 64),
+        layers_per_block=2,
+        latent_channels=16,
+        use_quant_conv=False,
+        use_post_quant_conv=False,
+    ).eval()
+    image = ImageVAE(image_config(reference.config))
+    load_diffusers(image, reference.state_dict())
+    tae = inflate(image, TAEConfig(image=image.config, temporal_strides=strides))
+    step = strides[0] * strides[1]
+    pixels = clip(5, batch=2)
+    raw = torch.randn(2, 16, 2, 4, 4)
+    with torch.no_grad():
+        posterior, decoded = tae.posterior(pixels), tae.reconstruct(raw)
+        for i, frame in enumerate(range(0, 5, step)):
+            moments = reference.encode(pixels[:, :, frame]).latent_dist
+            assert_parity(posterior.mean[:, :, i], moments.mean, 1e-5)
+            assert_parity(posterior.logvar[:, :, i], moments.logvar, 1e-5)
+        for i in range(2 * step):
+            assert_parity(decoded[:, :, i], reference.decode(raw[:, :, i // step]).sample, 1e-5)
 
 
 def test_inflated_linear_skip_equals_the_image_autoencoder(shake: Shake):
@@ -144,12 +178,25 @@ def test_published_sizes_build_on_the_meta_device(name: str, strides: tuple[int,
         tae = TemporalAutoencoder(TAEConfig.preset(name))
         image = ImageVAE(tae.config.image)
     assert tae.spec.strides == strides
+    assert tae.spec.latent_shape(256, 576, 1024)[1:] == (256 // strides[0], 72, 128)
     names = set(tae.state_dict())
     assert set(image.state_dict()) < names  # an image checkpoint fits as it is
     assert all("temporal" in key for key in names - set(image.state_dict()))
     spatial = sum(isinstance(m, torch.nn.Conv2d) and m.kernel_size == (3, 3) for m in image.modules())
     temporal = sum(key.endswith(".temporal.weight") for key in names)
     assert temporal == spatial  # one after every spatial convolution
+    # So the count follows from the image network's: a kernel of 3 and a bias for each of those, and for each
+    # halving and doubling; four matrices and a norm for each of the two temporal attentions.
+    widths = [
+        m.out_channels for m in image.modules() if isinstance(m, torch.nn.Conv2d) and m.kernel_size == (3, 3)
+    ]
+    resampled = [128, 256, 512][-sum(s == 2 for s in tae.config.temporal_strides) :]
+    resampled += [512, 512, 256][: len(resampled)]
+    added = sum(3 * c * c + c for c in widths + resampled) + 2 * (4 * (512 * 512 + 512) + 2 * 512)
+    count = sum(p.numel() for p in tae.parameters())
+    assert count == sum(p.numel() for p in image.parameters()) + added
+    if name == "movie_gen":
+        assert count == MOVIE_GEN_PARAMETERS
 
 
 def test_every_parameter_and_buffer_is_initialised():

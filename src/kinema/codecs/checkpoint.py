@@ -1,4 +1,4 @@
-"""Codecs as files: safetensors with the settings in its metadata, and the published image autoencoders."""
+"""Codecs as files: safetensors with the settings in its metadata."""
 
 from __future__ import annotations
 
@@ -8,33 +8,42 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from kinema.codecs.config import ImageVAEConfig, TAEConfig
 from kinema.codecs.tae import TemporalAutoencoder
 from kinema.codecs.vae import ImageVAE
+from kinema.codecs.wan_vae import WanVAE, WanVAEConfig
 from kinema.errors import UserError
 from kinema.weights import load_strict, read_weights
 
 METADATA_KEY = "kinema.codec"
 
+AnyCodec = ImageVAE | TemporalAutoencoder | WanVAE
+KINDS: dict[str, tuple[type[AnyCodec], type[ImageVAEConfig | TAEConfig | WanVAEConfig]]] = {
+    "image": (ImageVAE, ImageVAEConfig),
+    "temporal": (TemporalAutoencoder, TAEConfig),
+    "wan": (WanVAE, WanVAEConfig),
+}
 
-def to_settings(codec: ImageVAE | TemporalAutoencoder) -> dict[str, Any]:
+
+def to_settings(codec: AnyCodec) -> dict[str, Any]:
     """What `from_settings` needs to build the same codec: plain types, ready for JSON."""
-    kind = "temporal" if isinstance(codec, TemporalAutoencoder) else "image"
+    kind = next(name for name, (network, _) in KINDS.items() if isinstance(codec, network))
     return {"kind": kind, "config": codec.config.to_dict()}
 
 
-def from_settings(settings: Mapping[str, Any]) -> ImageVAE | TemporalAutoencoder:
+def from_settings(settings: Mapping[str, Any]) -> AnyCodec:
     """Build a codec, with fresh parameters, from what `to_settings` gave."""
-    if settings["kind"] == "temporal":
-        return TemporalAutoencoder(TAEConfig.from_dict(settings["config"]))
-    return ImageVAE(ImageVAEConfig.from_dict(settings["config"]))
+    if settings["kind"] not in KINDS:
+        raise UserError(
+            f"these settings are of a codec of kind {settings['kind']!r} and kinema has {', '.join(KINDS)}:"
+            " a newer kinema may have written them"
+        )
+    network, config = KINDS[settings["kind"]]
+    return network(config.from_dict(settings["config"]))  # type: ignore[arg-type]  # a pair belongs together
 
 
-def save_codec(
-    codec: ImageVAE | TemporalAutoencoder, path: str | Path, dtype: torch.dtype = torch.float32
-) -> None:
+def save_codec(codec: AnyCodec, path: str | Path, dtype: torch.dtype = torch.float32) -> None:
     """Write a codec, its statistics and its settings to a safetensors file; `dtype` is that of the file."""
     from safetensors.torch import save_file
 
@@ -42,7 +51,7 @@ def save_codec(
     save_file(state, str(path), metadata={METADATA_KEY: json.dumps(to_settings(codec))})
 
 
-def load_codec(path: str | Path) -> ImageVAE | TemporalAutoencoder:
+def load_codec(path: str | Path) -> AnyCodec:
     """Read what `save_codec` wrote; parameters are float32.
 
     Raises UserError for a file that is missing, damaged or no codec of kinema.
@@ -56,18 +65,3 @@ def load_codec(path: str | Path) -> ImageVAE | TemporalAutoencoder:
     codec = from_settings(json.loads(metadata[METADATA_KEY]))
     load_strict(codec, {name: value.float() for name, value in state.items()}, path)
     return codec
-
-
-def load_diffusers(vae: ImageVAE, state: Mapping[str, Tensor], source: str | Path = "state") -> None:
-    """Load the weights of diffusers' AutoencoderKL, such as those of Stable Diffusion 3.
-
-    The key names are ours already; scale and shift of the latent, which diffusers keeps in its settings, come
-    from `vae.config`. Strict: every key is used, and none is left.
-    """
-    config = vae.config
-    channels = config.latent_channels
-    statistics = {
-        "spec.mean": torch.full((channels,), config.latent_shift),
-        "spec.std": torch.full((channels,), 1.0 / config.latent_scale),
-    }
-    load_strict(vae, {**state, **statistics}, source)

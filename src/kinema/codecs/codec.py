@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from kinema.codecs import blocks
+from kinema.codecs.blocks import Conv
 from kinema.codecs.config import ImageVAEConfig, TAEConfig
 from kinema.codecs.latents import LatentSpec
 from kinema.codecs.linear import LinearSkip
@@ -55,10 +56,11 @@ class Codec(nn.Module):
         strides = (stride, image.spatial_stride, image.spatial_stride)
         self.encoder = Encoder(image, time)
         self.decoder = Decoder(image, time)
-        self.linear = LinearSkip(strides, image.latent_channels) if image.linear_skip else None
-        self.spec = LatentSpec(
-            strides, image.latent_channels, mean=image.latent_shift, std=1.0 / image.latent_scale
-        )
+        channels = image.latent_channels
+        self.quant_conv = Conv(2 * channels, 2 * channels, 1) if image.quant_conv else None
+        self.post_quant_conv = Conv(channels, channels, 1) if image.quant_conv else None
+        self.linear = LinearSkip(strides, channels) if image.linear_skip else None
+        self.spec = LatentSpec(strides, channels, mean=image.latent_shift, std=1.0 / image.latent_scale)
         if not self.spec.mean.is_meta:
             self.init_weights()
 
@@ -80,14 +82,12 @@ class Codec(nn.Module):
 
         Raises UserError where the size does not fit the strides.
         """
-        if pixels.dim() != 5 or pixels.shape[1] != 3:
-            raise UserError(
-                "the codec takes pixels of shape (batch, 3, frames, height, width) and got"
-                f" {tuple(pixels.shape)}: give an image as a clip of one frame"
-            )
+        check_pixels(pixels)
         latent_frames = self.spec.latent_shape(*pixels.shape[2:])[1]
-        moments = blocks.unfold(self.encoder(blocks.fold(pixels), pixels.shape[2]), latent_frames)
-        mean, logvar = moments.chunk(2, dim=1)
+        moments = self.encoder(blocks.fold(pixels), pixels.shape[2])
+        if self.quant_conv is not None:
+            moments = self.quant_conv(moments)
+        mean, logvar = blocks.unfold(moments, latent_frames).chunk(2, dim=1)
         if self.linear is not None:
             mean = mean + self.linear.encode(pixels)
         return Posterior(mean, logvar.clamp(*LOGVAR_RANGE))
@@ -97,10 +97,13 @@ class Codec(nn.Module):
 
         Raises UserError where the channels do not fit or `num_frames` does not belong to t latent frames.
         """
-        self._check_latent(raw)
+        check_latent(raw, self.spec)
         keep = self.spec.num_frames(raw.shape[2], num_frames)
         frames = raw.shape[2] * self.spec.strides[0]
-        pixels = blocks.unfold(self.decoder(blocks.fold(raw), raw.shape[2]), frames)
+        folded = blocks.fold(raw)
+        if self.post_quant_conv is not None:
+            folded = self.post_quant_conv(folded)
+        pixels = blocks.unfold(self.decoder(folded, raw.shape[2]), frames)
         if self.linear is not None:
             pixels = pixels + self.linear.decode(raw)
         return pixels[:, :, :keep]
@@ -122,15 +125,8 @@ class Codec(nn.Module):
 
         T is `num_frames`, or t * stride where that is None.
         """
-        self._check_latent(latent)
+        check_latent(latent, self.spec)
         return self.reconstruct(self.spec.denormalise(latent), num_frames).clamp(-1.0, 1.0)
-
-    def _check_latent(self, latent: Tensor) -> None:
-        if latent.dim() != 5 or latent.shape[1] != self.spec.channels:
-            raise UserError(
-                f"the codec decodes latents of shape (batch, {self.spec.channels}, frames, height, width) and"
-                f" got {tuple(latent.shape)}: take the codec that made it"
-            )
 
     @torch.no_grad()
     def fit_statistics(self, clips: Iterable[Tensor]) -> None:
@@ -138,6 +134,24 @@ class Codec(nn.Module):
         means = [self.posterior(clip).mean.transpose(0, 1).flatten(1).double() for clip in clips]
         values = torch.cat(means, dim=1)  # (C, everything else)
         self.spec.set_statistics(values.mean(1).float(), values.std(1).clamp_min(1e-6).float())
+
+
+def check_pixels(pixels: Tensor) -> None:
+    """Refuse what is not (B, 3, T, H, W)."""
+    if pixels.dim() != 5 or pixels.shape[1] != 3:
+        raise UserError(
+            "the codec takes pixels of shape (batch, 3, frames, height, width) and got"
+            f" {tuple(pixels.shape)}: give an image as a clip of one frame"
+        )
+
+
+def check_latent(latent: Tensor, spec: LatentSpec) -> None:
+    """Refuse what is not (B, C, t, h, w)."""
+    if latent.dim() != 5 or latent.shape[1] != spec.channels:
+        raise UserError(
+            f"the codec decodes latents of shape (batch, {spec.channels}, frames, height, width) and"
+            f" got {tuple(latent.shape)}: take the codec that made it"
+        )
 
 
 def linear_init_(codec: Codec, clips: Tensor | Iterable[Tensor]) -> float:

@@ -20,7 +20,7 @@ class ImageVAEConfig:
 
     Levels run from fine to coarse; every level but the last halves rows and columns. `patch` folds pixels
     into channels before the first convolution (and unfolds after the last), so the spatial stride is
-    `patch * 2 ** (levels - 1)`. The published layout is `patch=1, stem_kernel=3, resample="conv"`, without
+    `patch * 2 ** (levels - 1)`. The published layouts are `patch=1, stem_kernel=3, resample="conv"`, without
     a linear skip.
     """
 
@@ -35,6 +35,7 @@ class ImageVAEConfig:
     stem_kernel: int = 3  # of the encoder's first convolution
     resample: Literal["conv", "shuffle"] = "conv"
     linear_skip: bool = False  # a linear patch projection beside the network; the network starts at zero
+    quant_conv: bool = False  # 1x1 convolutions at both sides of the latent: Stable Diffusion 1, 2 and XL
     latent_scale: float = 1.0  # normalised = (raw - latent_shift) * latent_scale
     latent_shift: float = 0.0
 
@@ -69,7 +70,7 @@ class ImageVAEConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ImageVAEConfig:
-        return cls(**_known(cls, values))
+        return cls(**known_settings(cls, values))
 
     @classmethod
     def preset(cls, name: str) -> ImageVAEConfig:
@@ -121,7 +122,7 @@ class TAEConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TAEConfig:
-        known = _known(cls, values)
+        known = known_settings(cls, values)
         return cls(**{**known, "image": ImageVAEConfig.from_dict(known["image"])})
 
     @classmethod
@@ -134,6 +135,11 @@ SD3 = ImageVAEConfig(
     latent_channels=16, base_channels=128, multipliers=(1, 2, 4, 4),
     encoder_blocks=(2,) * 4, decoder_blocks=(3,) * 4, latent_scale=1.5305, latent_shift=0.0609,
 )  # fmt: skip
+SD1 = dataclasses.replace(
+    SD3, latent_channels=4, quant_conv=True, latent_scale=0.18215, latent_shift=0.0
+)  # and 2
+SDXL = dataclasses.replace(SD1, latent_scale=0.13025)
+FLUX1 = dataclasses.replace(SD3, latent_scale=0.3611, latent_shift=0.1159)
 SMALL = ImageVAEConfig(
     latent_channels=8, base_channels=32, multipliers=(1, 2, 2),
     encoder_blocks=(1,) * 3, decoder_blocks=(2,) * 3,
@@ -144,7 +150,9 @@ NANO = ImageVAEConfig(
     norm_groups=8, patch=2, stem_kernel=1, resample="shuffle", linear_skip=True,
 )  # fmt: skip
 
-IMAGE_PRESETS: dict[str, ImageVAEConfig] = {"nano": NANO, "small": SMALL, "sd3": SD3}
+IMAGE_PRESETS: dict[str, ImageVAEConfig] = {
+    "nano": NANO, "small": SMALL, "sd1": SD1, "sdxl": SDXL, "sd3": SD3, "flux1": FLUX1,
+}  # fmt: skip
 TAE_PRESETS: dict[str, TAEConfig] = {
     "nano": TAEConfig(image=NANO, temporal_strides=(2, 2), temporal_levels=(False, False, True)),
     "small": TAEConfig(image=SMALL, temporal_strides=(2, 2)),
@@ -164,7 +172,8 @@ def _look_up(table: Mapping[str, T], name: str, kind: str) -> T:
     raise UserError(f"there is no {kind} preset {name!r}: did you mean {', '.join(close)}?")
 
 
-def _known(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
+def known_settings(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values as keyword arguments; a name that `cls` does not have is refused, with the closest three."""
     names = [field.name for field in dataclasses.fields(cls)]
     for key in values:
         if key not in names:

@@ -23,6 +23,8 @@ class LatentSpec(nn.Module):
 
     The statistics are buffers of the codec, so they travel with its checkpoint. A normalised latent is
     `(raw - mean) / std`; a scale and shift in the manner of Stable Diffusion 3 is `mean=shift, std=1/scale`.
+    A clip of T frames has ceil(T / stride) latent frames; a causal codec keeps the first frame by itself, which
+    makes 1 + ceil((T - 1) / stride).
     """
 
     mean: Tensor
@@ -34,10 +36,12 @@ class LatentSpec(nn.Module):
         channels: int,
         mean: Sequence[float] | float = 0.0,
         std: Sequence[float] | float = 1.0,
+        causal: bool = False,
     ) -> None:
         super().__init__()
         self.strides = tuple(strides)
         self.channels = channels
+        self.causal = causal
         self._initial = (mean, std)
         self.register_buffer("mean", torch.empty(channels))
         self.register_buffer("std", torch.empty(channels))
@@ -68,12 +72,17 @@ class LatentSpec(nn.Module):
         """The inverse of `normalise`."""
         return latent * _over_channels(self.std, latent) + _over_channels(self.mean, latent)
 
+    def latent_frames(self, num_frames: int) -> int:
+        """The latent frames of a clip of `num_frames` frames."""
+        alone = int(self.causal)
+        return alone + ceil_div(num_frames - alone, self.strides[0])
+
     def latent_shape(self, num_frames: int, height: int, width: int) -> tuple[int, int, int, int]:
-        """(C, t, h, w) of a clip; t = ceil(T / stride).
+        """(C, t, h, w) of a clip.
 
         Raises UserError where height or width is not a multiple of its stride.
         """
-        st, sh, sw = self.strides
+        _, sh, sw = self.strides
         if num_frames < 1:
             raise UserError(f"the clip has {num_frames} frames and the codec takes at least one")
         if height % sh or width % sw or height < sh or width < sw:
@@ -82,20 +91,22 @@ class LatentSpec(nn.Module):
                 f"the picture is {height}x{width} (height x width) and this codec takes a height that is a"
                 f" multiple of {sh} and a width that is a multiple of {sw}: resize or crop it, to {near} say"
             )
-        return self.channels, ceil_div(num_frames, st), height // sh, width // sw
+        return self.channels, self.latent_frames(num_frames), height // sh, width // sw
 
     def num_frames(self, latent_frames: int, wanted: int | None = None) -> int:
-        """Frames to keep of a decoded latent: all (t * stride), or `wanted` of them (the rest is spurious).
+        """Frames to keep of a decoded latent: all of them, or `wanted` of them (the rest is spurious).
+
+        All are t * stride, of a causal codec 1 + (t - 1) * stride.
 
         Raises UserError where `wanted` frames would not have been encoded to `latent_frames`.
         """
         stride = self.strides[0]
-        whole = latent_frames * stride
+        whole = latent_frames * stride - (stride - 1 if self.causal else 0)
         if wanted is None:
             return whole
-        if ceil_div(wanted, stride) != latent_frames or wanted < 1:
+        if wanted < 1 or self.latent_frames(wanted) != latent_frames:
             raise UserError(
-                f"{latent_frames} latent frames decode to {whole - stride + 1} to {whole} frames and"
+                f"{latent_frames} latent frames decode to {max(1, whole - stride + 1)} to {whole} frames and"
                 f" num_frames={wanted} was asked for: pass one of those, or None for {whole}"
             )
         return wanted
