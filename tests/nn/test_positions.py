@@ -13,6 +13,7 @@ from kinema.nn import (
     sincos_2d,
     sincos_3d,
     timestep_sinusoid,
+    turn_pairs,
 )
 from tests.parity import assert_parity, peer
 
@@ -68,6 +69,21 @@ def test_rotary_keeps_lengths_in_three_dimensions() -> None:
     torch.testing.assert_close(turned.norm(dim=-1), x.norm(dim=-1), atol=1e-5, rtol=1e-5)
     with pytest.raises(ValueError, match="even head width"):
         rotary((2, 2, 2), 5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_turned_pairs_equal_apply_rotary_and_so_do_their_gradients(dtype: torch.dtype) -> None:
+    table, weight = rotary((2, 3, 4), 20), torch.randn(2, 2, 24, 20, dtype=dtype)
+    tokens = torch.randn(2, 24, 40, dtype=dtype)
+    results = []
+    for turn in (apply_rotary, turn_pairs):
+        leaf = tokens.clone().requires_grad_()
+        turned = turn(leaf.unflatten(2, (2, 20)).transpose(1, 2), table)  # heads as a view, as in attention
+        (turned * weight).sum().backward()
+        results.append((turned, leaf.grad))
+    for ours, other in zip(*results, strict=True):
+        assert ours.dtype == dtype
+        torch.testing.assert_close(ours, other)
 
 
 def test_rotary_of_a_line_equals_llama() -> None:

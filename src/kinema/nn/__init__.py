@@ -15,6 +15,7 @@ from kinema.nn.positions import (
     sincos_2d,
     sincos_3d,
     timestep_sinusoid,
+    turn_pairs,
 )
 
 __all__ = [
@@ -39,5 +40,6 @@ __all__ = [
     "sincos_3d",
     "split_heads",
     "timestep_sinusoid",
+    "turn_pairs",
     "unpatchify",
 ]

@@ -26,7 +26,7 @@ from kinema.nn.attention import attention, merge_heads, split_heads
 from kinema.nn.modulation import modulate
 from kinema.nn.norms import RMSNorm
 from kinema.nn.patches import patchify, unpatchify
-from kinema.nn.positions import Rotary, apply_rotary, rotary, timestep_sinusoid
+from kinema.nn.positions import Rotary, rotary, timestep_sinusoid, turn_pairs
 from kinema.systems.movie_gen.video.wan.cache import StepCache
 from kinema.text.states import TextStates
 
@@ -158,7 +158,7 @@ class Attention(nn.Module):
     def keys_values(self, source: Tensor, positions: Rotary | None = None) -> tuple[Tensor, Tensor]:
         """(B, L, D) -> keys and values (B, heads, L, head_dim)."""
         keys = split_heads(self.norm_k(self.k(source)), self.num_heads)
-        keys = keys if positions is None else apply_rotary(keys, positions)
+        keys = keys if positions is None else turn_pairs(keys, positions)
         return keys, split_heads(self.v(source), self.num_heads)
 
     def forward(
@@ -170,7 +170,7 @@ class Attention(nn.Module):
         bias: Tensor | None = None,  # (B, L)
     ) -> Tensor:
         q = split_heads(self.norm_q(self.q(x)), self.num_heads)
-        q = q if positions is None else apply_rotary(q, positions)
+        q = q if positions is None else turn_pairs(q, positions)
         return self.o(merge_heads(attention(q, keys, values, bias)))
 
 
