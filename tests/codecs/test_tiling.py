@@ -15,9 +15,10 @@ from kinema.codecs import (
     Tiling,
     decode_stream,
     decode_tiled,
+    encode_stream,
     encode_tiled,
 )
-from kinema.codecs.tiling import blend
+from kinema.codecs.stitch import blend, collect
 from kinema.errors import UserError
 
 SHORT = Tiling(frames=16, frame_overlap=8)
@@ -105,6 +106,22 @@ def test_stream_gives_the_same_frames_and_never_decodes_more_than_a_tile(
 def test_a_stream_starts_before_the_clip_is_decoded(nano: TemporalAutoencoder):
     stream = decode_stream(nano, torch.randn(1, nano.spec.channels, 40, 2, 2), tiling=SHORT)
     assert next(stream).shape == (1, 3, 8, 16, 16)
+
+
+def test_a_clip_that_comes_in_pieces_is_encoded_as_in_one(nano: TemporalAutoencoder):
+    pixels = torch.rand(1, 3, 38, 16, 16) * 2 - 1
+    pieces = list(encode_stream(nano, pixels.split([3, 30, 5], dim=2), SHORT))
+    assert [piece.shape[2] for piece in pieces] == [4, 4, 2]
+    assert torch.equal(torch.cat(pieces, dim=2), encode_tiled(nano, pixels, SHORT))
+    with pytest.raises(UserError, match="multiple of 8"):
+        next(encode_stream(nano, [torch.zeros(1, 3, 4, 12, 16)], SHORT))
+
+
+def test_pieces_are_collected_into_the_length_asked_for():
+    x = torch.arange(10.0).view(1, 10)
+    assert torch.equal(collect(x.split([3, 3, 4], dim=1), 1, 8), x[:, :8])
+    with pytest.raises(ValueError, match="have 10 positions along axis 1 and should have 11"):
+        collect([x], 1, 11)
 
 
 @pytest.mark.parametrize(
