@@ -18,6 +18,7 @@ def show(
     split: Annotated[str, typer.Option("--split", help="train, val, test-pairs or test-objects.")] = "train",
     start: Annotated[int, typer.Option("--start", "--seed", help="The first scene's number.")] = 0,
     count: Annotated[int, typer.Option("--count", help="How many scenes.")] = 8,
+    signs: Annotated[bool, typer.Option("--signs", help="Scenes with a sign that says a word.")] = False,
     output: Annotated[Path, typer.Option("--output", "-o", help="The .png to write.")] = Path("world.png"),
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the file if it is there already.")
@@ -35,7 +36,8 @@ def show(
     from kinema.world import WorldSpec, caption, sample_scene
     from kinema.world.renderer import render
 
-    scenes = [sample_scene(split, start + number, WorldSpec()) for number in range(count)]
+    spec = WorldSpec(sign_odds=1.0 if signs else 0.0)
+    scenes = [sample_scene(split, start + number, spec) for number in range(count)]
     clips = [
         Video(clip.permute(1, 2, 3, 0).contiguous().numpy(), scene.fps)
         for clip, scene in zip(render(scenes), scenes, strict=True)

@@ -6,6 +6,7 @@ import random
 from collections.abc import Sequence
 
 from kinema.world.scene import Actor, Scene
+from kinema.world.signs import Sign
 
 # motion -> phrasings, the canonical one first; {d} is the direction
 MOTION_PHRASES: dict[str, tuple[str, ...]] = {
@@ -45,6 +46,27 @@ CAMERA_PHRASES: dict[str, tuple[str, ...]] = {
 }
 
 
+# where a sign is named apart, and where it is joined to the sentence; {c} is a board's colour and a space, or nothing
+SIGN_PHRASES: tuple[str, ...] = (
+    'a {c}sign that says "{w}"',
+    'a {c}sign that reads "{w}"',
+    'a {c}board with the letters "{w}"',
+    'behind it a {c}sign saying "{w}"',
+    'with "{w}" written on a {c}board',
+    'the {c}sign says "{w}"',
+)
+SIGN_JOINED: tuple[str, ...] = (
+    'beside a {c}board reading "{w}"',
+    'near a {c}sign that says "{w}"',
+    'in front of a {c}sign with the word "{w}"',
+    'by a {c}sign reading "{w}"',
+)
+SIGN_KIND_PHRASES: dict[str, tuple[str, ...]] = {
+    "post": ('a {c}sign on a post that says "{w}"', 'a {c}signpost reading "{w}"'),
+    "plate": ('a hanging {c}sign that says "{w}"', 'a {c}board hanging from above, reading "{w}"'),
+}
+
+
 def article(noun: str) -> str:
     """The noun with its indefinite article; plurals go without."""
     last = noun.split()[-1]
@@ -72,7 +94,8 @@ def side(actor: Actor) -> str:
 def canonical_caption(scene: Scene) -> str:
     """The one form that a prompt is brought into before nano sees it.
 
-    "a fox bounces to the right in a meadow, a small owl on the left, pan left"
+    "a fox bounces to the right in a meadow, a small owl on the left, pan left"; with a sign there is another part
+    before the camera's: 'a sign that says "MILK"'
     """
     subject = scene.subject
     return canonical_words(
@@ -82,6 +105,7 @@ def canonical_caption(scene: Scene) -> str:
         scene.background,
         [(a.name, side(a)) for a in scene.actors[1:]],
         scene.camera,
+        scene.sign.word if scene.sign else "",
     )
 
 
@@ -92,11 +116,14 @@ def canonical_words(
     background: str,
     companions: Sequence[tuple[str, str]] = (),
     camera: str = "static",
+    sign: str = "",
 ) -> str:
-    """The canonical form from names alone; companions are (name, side)."""
+    """The canonical form from names alone; companions are (name, side), `sign` is what one says."""
     doing = MOTION_PHRASES[motion][0].format(d=direction)
     parts = [f"{article(subject)} {doing} {BACKGROUND_PHRASES[background][0]}"]
     parts += [f"{article('small ' + name)} on the {where}" for name, where in companions]
+    if sign:
+        parts.append(SIGN_PHRASES[0].format(c="", w=sign))
     if camera != "static":
         parts.append(CAMERA_PHRASES[camera][0])
     return ", ".join(parts)
@@ -117,6 +144,10 @@ def caption(scene: Scene, index: int | None = None) -> str:
         ("{who} {doing} {where}", "{where}, {who} {doing}", "{who} {doing}, {where}")
     ).format(who=who, doing=doing, where=where)
     extra = [_companion(a, rng) for a in scene.actors[1:]]
+    if scene.sign:
+        # Words for a sign have their own generator, so that the rest of the caption is what it is without one.
+        board, joined = _sign(scene.sign, random.Random(f"sign:{scene.seed}:{index}"))
+        sentence, extra = (f"{sentence} {board}", extra) if joined else (sentence, [*extra, board])
     camera = rng.choice(CAMERA_PHRASES[scene.camera])
     if scene.camera == "static" and rng.random() < 0.7:
         camera = ""
@@ -130,3 +161,11 @@ def _companion(actor: Actor, rng: random.Random) -> str:
     return rng.choice(
         (f"{name} on the {where}", f"with {name} behind it on the {where}", f"{name} to the {where}")
     )
+
+
+def _sign(sign: Sign, rng: random.Random) -> tuple[str, bool]:
+    """What a sign says, in one of the phrasings, and whether it joins the sentence without a comma."""
+    colour = f"{sign.colour} " if rng.random() < 0.3 else ""
+    options = (*SIGN_PHRASES, *SIGN_JOINED, *SIGN_KIND_PHRASES[sign.kind])
+    chosen = rng.choice(options)
+    return chosen.format(c=colour, w=sign.word), chosen in SIGN_JOINED

@@ -19,6 +19,7 @@ from kinema.world import atlas, backgrounds
 from kinema.world.finish import grade, shadow, soften
 from kinema.world.motion import pose, view
 from kinema.world.scene import Scene
+from kinema.world.sign_picture import sign_layer
 
 CHUNK = 8  # scenes that are drawn together: larger batches fall out of the cache
 LARGEST = (0.95, 0.36)  # frame heights that a subject and a companion reach
@@ -167,6 +168,10 @@ def render_float(
     check_size(len(scenes), num_frames, height, width, fps)
     geo = geometry(scenes, num_frames, fps, start)
     picture = background_layer(scenes, geo, height, width)
+    signed = torch.tensor([s.sign is not None for s in scenes])
+    if bool(signed.any()):
+        boards = sign_layer([s for s in scenes if s.sign is not None], geo.camera[signed], height, width)
+        picture[signed] = picture[signed] * (1 - boards[:, 3:]) + boards[:, :3]
     appealing = torch.tensor([s.finish == "appealing" for s in scenes])
     for k in reversed(range(geo.size.shape[1])):  # companions are deeper than the subject
         present = geo.artwork[:, k] >= 0

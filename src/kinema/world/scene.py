@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from typing import Literal
 
 from kinema.errors import UserError
 from kinema.world import atlas
+from kinema.world.signs import Sign, check_letters, sample_sign
 
 # motion -> the directions it can take
 MOTIONS: dict[str, tuple[str, ...]] = {
@@ -99,6 +100,12 @@ class Scene:
     fps: float  # the rate that the caption speaks of
     duration: float
     seed: int  # for what is drawn later: the caption's phrasing, hashtags, timbres
+    sign: Sign | None = None  # letters on a board behind the actors
+
+    def __repr__(self) -> str:
+        """The fields in order; without a sign as in a world that knows none, for digests of scenes stand on it."""
+        shown = [f.name for f in fields(self) if f.name != "sign" or self.sign is not None]
+        return f"Scene({', '.join(f'{name}={getattr(self, name)!r}' for name in shown)})"
 
     @property
     def subject(self) -> Actor:
@@ -115,12 +122,17 @@ class WorldSpec:
     appealing: float = 0.25  # share of scenes in the appealing finish
     fps: tuple[float, ...] = (8.0,)
     duration: float = 2.0
+    sign_odds: float = 0.0  # share of scenes with a sign
+    sign_letters: tuple[int, int] = (2, 4)  # of the shortest and of the longest word on signs
 
     def __post_init__(self) -> None:
         if self.vocabulary not in ("nano", "full"):
             raise UserError(f"the vocabulary is {self.vocabulary!r}; it is 'nano' or 'full'")
         if abs(sum(self.actor_odds) - 1) > 1e-6 or min(self.actor_odds) < 0:
             raise UserError(f"actor_odds are {self.actor_odds}; they are three shares that add up to 1")
+        if not 0 <= self.sign_odds <= 1:
+            raise UserError(f"sign_odds are {self.sign_odds}; they are a share from 0 to 1")
+        check_letters(self.sign_letters)
 
     @property
     def objects(self) -> tuple[int, ...]:
@@ -223,7 +235,7 @@ def sample_scene(split: str, index: int, spec: WorldSpec | None = None) -> Scene
         actors.append(make_actor(other, "rest", "none", rng, companion=len(actors), others=actors[0].x))
     camera = "static" if rng.random() < spec.static_camera else rng.choice(CAMERAS[1:])
     amount = rng.uniform(0.36, 0.5) if not camera.startswith("zoom") else rng.uniform(0.42, 0.55)
-    return Scene(
+    scene = Scene(
         split=split,
         index=index,
         actors=tuple(actors),
@@ -237,3 +249,6 @@ def sample_scene(split: str, index: int, spec: WorldSpec | None = None) -> Scene
         duration=spec.duration,
         seed=rng.getrandbits(48),
     )
+    if spec.sign_odds <= 0:
+        return scene
+    return replace(scene, sign=sample_sign(scene, spec))

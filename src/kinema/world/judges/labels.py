@@ -63,6 +63,11 @@ def truth(scene: Scene) -> dict[str, str]:
     }
 
 
+def sign_word(scene: Scene) -> str:
+    """What a scene's sign says, or nothing; an attribute of its own (`judges.signs` reads it), none of ATTRIBUTES."""
+    return scene.sign.word if scene.sign else ""
+
+
 def targets(scenes: Sequence[Scene]) -> dict[str, Tensor]:
     """Class numbers that the networks are trained on: object, background, act, camera, each int64 (B,)."""
     return {

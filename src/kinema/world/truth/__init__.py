@@ -9,7 +9,7 @@ from __future__ import annotations
 from kinema.world.truth.depth import CAMERA_HEIGHT, FAR, FOCAL, depth
 from kinema.world.truth.flow import Flow, optical_flow
 from kinema.world.truth.imu import Imu, ImuNoise, imu
-from kinema.world.truth.layers import Layers, layers, masks
+from kinema.world.truth.layers import Layers, layers, masks, sign_masks
 from kinema.world.truth.stereo import Calibration, StereoPair, stereo
 from kinema.world.truth.thermal import temperature, thermal
 
@@ -28,6 +28,7 @@ __all__ = [
     "layers",
     "masks",
     "optical_flow",
+    "sign_masks",
     "stereo",
     "temperature",
     "thermal",

@@ -1,4 +1,4 @@
-"""Distance in metres: actors stand at theirs, the background is a wall or sky over a ground that comes nearer."""
+"""Distance in metres: actors and signs stand at theirs, behind is a wall or sky over a ground that comes nearer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from torch import Tensor
 from kinema.world import backgrounds
 from kinema.world.renderer import Geometry, pixel_grid
 from kinema.world.scene import Scene
-from kinema.world.truth.layers import Layers, layers
+from kinema.world.signs import SIGN_DEPTH
+from kinema.world.truth.layers import SIGN, Layers, layers
 
 FOCAL = 1.0  # frame heights, at a zoom of 1: a vertical field of view of 53 degrees
 CAMERA_HEIGHT = 2.6  # metres over the ground: every actor is nearer than the ground that it hides
@@ -54,6 +55,7 @@ def depth_of(scenes: Sequence[Scene], apart: Layers) -> Tensor:
     """Distance of the foremost layer: (B, 1, T, H, W) metres."""
     _, frames, height, width = apart.front.shape
     rows = background_rows(scenes, apart.geometry, height)[..., None].expand(-1, -1, -1, width)
+    rows = torch.where(apart.front == SIGN, SIGN_DEPTH, rows)
     return apart.pick(apart.geometry.depth[..., None].expand(-1, -1, frames), rows)[:, None]
 
 

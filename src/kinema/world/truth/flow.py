@@ -49,7 +49,13 @@ def flow_of(apart: Layers) -> Flow:
     later = _background_later(geo.camera, place)
     for k in range(geo.size.shape[1]):
         later = torch.where((front == k)[..., None], _next_place(geo, k, place), later)
-    following = Layers(geo, apart.visible[:, :, 1:], apart.behind[:, :, 1:], apart.front[:, 1:])
+    following = Layers(
+        geometry=geo,
+        visible=apart.visible[:, :, 1:],
+        behind=apart.behind[:, :, 1:],
+        front=apart.front[:, 1:],
+        sign=apart.sign[:, :, 1:],
+    )
     pixels = (later - place) * height
     return Flow(pixels=pixels.movedim(-1, 1), visible=seen_at(following, later, front)[:, None])
 

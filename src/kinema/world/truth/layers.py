@@ -15,18 +15,23 @@ from torch import Tensor
 from kinema.errors import UserError
 from kinema.world.renderer import Geometry, actor_layers, check_size, geometry, pixel_grid
 from kinema.world.scene import Scene
+from kinema.world.sign_picture import sign_layer
 
 BACKGROUND = -1  # the background's number among layers
+SIGN = -2  # the sign's, which stands before the background and behind every actor
 
 
 @dataclass(frozen=True)
 class Layers:
-    """The scene taken apart. A pixel's shares, `visible` over the actors and `behind`, add up to 1."""
+    """The scene taken apart. A pixel's shares, `visible` over the actors, `sign` and `behind`, add up to 1."""
 
     geometry: Geometry
     visible: Tensor  # (B, K, T, H, W) the share of the pixel that shows this actor
     behind: Tensor  # (B, 1, T, H, W) the share that shows the background
-    front: Tensor  # (B, T, H, W) number of the foremost layer that covers half of the pixel, or BACKGROUND
+    front: (
+        Tensor  # (B, T, H, W) number of the foremost layer that covers half of the pixel, SIGN or BACKGROUND
+    )
+    sign: Tensor  # (B, 1, T, H, W) the share that shows the sign
 
     def pick(self, per_actor: Tensor, background: Tensor) -> Tensor:
         """The foremost layer's value: (B, K, T) and (B, T, H, W) -> (B, T, H, W)."""
@@ -36,8 +41,11 @@ class Layers:
         return out
 
 
-def take_apart(geo: Geometry, height: int, width: int) -> Layers:
-    """Draw every actor's coverage at a given geometry and let the near ones hide the far ones."""
+def take_apart(geo: Geometry, boards: Tensor, height: int, width: int) -> Layers:
+    """Draw every actor's coverage at a given geometry and let the near ones hide the far ones.
+
+    `boards` is the signs' own coverage, (B, 1, T, H, W) in [0, 1].
+    """
     alpha = torch.stack(
         [actor_layers(geo, k, height, width)[:, 3] for k in range(geo.size.shape[1])], 1
     ).clamp_(0, 1)
@@ -48,7 +56,9 @@ def take_apart(geo: Geometry, height: int, width: int) -> Layers:
         visible[:, k] = alpha[:, k] * free
         free = free * (1 - alpha[:, k])
         front = torch.where((front == BACKGROUND) & (alpha[:, k] >= 0.5), k, front)
-    return Layers(geometry=geo, visible=visible, behind=free[:, None], front=front)
+    front = torch.where((front == BACKGROUND) & (boards[:, 0] >= 0.5), SIGN, front)
+    sign = boards * free[:, None]
+    return Layers(geometry=geo, visible=visible, behind=free[:, None] - sign, front=front, sign=sign)
 
 
 def layers(
@@ -58,7 +68,8 @@ def layers(
     if not scenes:
         raise UserError("there are no scenes: expected at least one")
     check_size(len(scenes), num_frames, height, width, fps)
-    return take_apart(geometry(scenes, num_frames, fps), height, width)
+    geo = geometry(scenes, num_frames, fps)
+    return take_apart(geo, sign_layer(scenes, geo.camera, height, width)[:, 3:], height, width)
 
 
 def masks(
@@ -70,6 +81,17 @@ def masks(
         UserError: the size cannot be drawn, or there are no scenes.
     """
     return layers(scenes, num_frames, height, width, fps).visible
+
+
+def sign_masks(
+    scenes: Sequence[Scene], num_frames: int = 16, height: int = 64, width: int = 64, fps: float = 8.0
+) -> Tensor:
+    """What can be seen of each scene's sign, board, post and ropes: (B, 1, T, H, W) in [0, 1]; 0 without a sign.
+
+    Raises:
+        UserError: the size cannot be drawn, or there are no scenes.
+    """
+    return layers(scenes, num_frames, height, width, fps).sign
 
 
 def seen_at(apart: Layers, where: Tensor, layer: Tensor) -> Tensor:
@@ -85,12 +107,14 @@ def seen_at(apart: Layers, where: Tensor, layer: Tensor) -> Tensor:
     """
     batch, frames, height, width = layer.shape
     aspect = width / height
-    shares = torch.cat([apart.visible, apart.behind], 1).transpose(1, 2).flatten(0, 1)  # (B*T, K+1, H, W)
+    shares = torch.cat([apart.visible, apart.sign, apart.behind], 1).transpose(1, 2).flatten(0, 1)
     unit = torch.stack([where[..., 0] * (2 / aspect), where[..., 1] * 2], -1)
     found = F.grid_sample(
         shares, unit.flatten(0, 1), mode="bilinear", padding_mode="zeros", align_corners=False
     )
-    number = torch.where(layer == BACKGROUND, shares.shape[1] - 1, layer).flatten(0, 1)[:, None]
+    last = shares.shape[1] - 1  # shares are (B*T, K+2, H, W)
+    number = torch.where(layer == BACKGROUND, last, torch.where(layer == SIGN, last - 1, layer))
+    number = number.flatten(0, 1)[:, None]
     share = found.gather(1, number)[:, 0].unflatten(0, (batch, frames))
     edge = pixel_grid(height, width)[-1, -1]  # the last pixel's centre
     inside = (where[..., 0].abs() <= edge[0] + 1e-5) & (where[..., 1].abs() <= edge[1] + 1e-5)

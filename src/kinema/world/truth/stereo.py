@@ -14,6 +14,8 @@ from kinema.world import backgrounds
 from kinema.world.finish import grade, shadow
 from kinema.world.renderer import Geometry, _canvas, actor_layers, pixel_grid, render
 from kinema.world.scene import Scene
+from kinema.world.sign_picture import sign_layer
+from kinema.world.signs import SIGN_DEPTH
 from kinema.world.truth.depth import FOCAL, background_rows, depth_of
 from kinema.world.truth.layers import layers, seen_at, take_apart
 
@@ -83,8 +85,11 @@ def shifted_background(
     return torch.stack(out)
 
 
-def _compose(scenes: Sequence[Scene], picture: Tensor, geo: Geometry, height: int, width: int) -> Tensor:
-    """Actors over a background as `render` lays them: (B, 3, T, H, W) -> uint8."""
+def _compose(
+    scenes: Sequence[Scene], picture: Tensor, boards: Tensor, geo: Geometry, height: int, width: int
+) -> Tensor:
+    """Signs, then actors over a background as `render` lays them: (B, 3, T, H, W), (B, 4, T, H, W) -> uint8."""
+    picture = picture * (1 - boards[:, 3:]) + boards[:, :3]
     appealing = torch.tensor([s.finish == "appealing" for s in scenes])
     for k in reversed(range(geo.size.shape[1])):
         layer = actor_layers(geo, k, height, width)
@@ -123,11 +128,13 @@ def stereo(
     moved[..., 0] -= zoom[:, None] * (FOCAL * baseline) / geo.depth[..., None]
     right_geo = replace(geo, centre=moved)
     rows = FOCAL * baseline / background_rows(scenes, geo, height)
-    right = _compose(scenes, shifted_background(scenes, geo, rows, height, width), right_geo, height, width)
+    boards = sign_layer(scenes, geo.camera, height, width, zoom * (-FOCAL * baseline / SIGN_DEPTH))
+    behind = shifted_background(scenes, geo, rows, height, width)
+    right = _compose(scenes, behind, boards, right_geo, height, width)
     disparity = calibration.disparity(depth_of(scenes, apart))
     there = pixel_grid(height, width).expand(*apart.front.shape, 2).clone()
     there[..., 0] -= disparity[:, 0] / height
-    visible = seen_at(take_apart(right_geo, height, width), there, apart.front)[:, None]
+    visible = seen_at(take_apart(right_geo, boards[:, 3:], height, width), there, apart.front)[:, None]
     return StereoPair(
         left=render(scenes, num_frames, height, width, fps),
         right=right,

@@ -140,7 +140,8 @@ def thermal(
     geo, place = apart.geometry, pixel_grid(height, width)
     y = place[:, 0, 1] / geo.camera[..., 2:] + geo.camera[..., 1:2]  # (B, T, H)
     rows = torch.stack([_background_rows(scene, y[b]) for b, scene in enumerate(scenes)])
-    picture = rows[..., None] * apart.behind[:, 0]
+    boards = torch.tensor([AIR[s.background][0] + MATTER["wood"] for s in scenes])[:, None, None, None]
+    picture = rows[..., None] * apart.behind[:, 0] + boards * apart.sign[:, 0]
     for k in range(geo.size.shape[1]):
         peak, air = torch.zeros(len(scenes)), torch.zeros(len(scenes))
         for b, scene in enumerate(scenes):
