@@ -17,6 +17,7 @@ from kinema.world.scene import (
     make_actor,
     sample_scene,
 )
+from kinema.world.signs import Sign
 
 if TYPE_CHECKING:
     from kinema.world.renderer import render
@@ -29,6 +30,7 @@ __all__ = [
     "SPLITS",
     "Actor",
     "Scene",
+    "Sign",
     "WorldSpec",
     "canonical_caption",
     "caption",

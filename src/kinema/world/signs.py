@@ -114,12 +114,11 @@ def sample_word(split: str, rng: random.Random, letters: tuple[int, int] = (2, 4
 _Moment = tuple[tuple[float, float, float], list[tuple[float, float, float]]]
 
 
-def _moments(scene: Scene) -> list[_Moment]:
+def _moments(scene: Scene, times: Sequence[float] | None = None) -> list[_Moment]:
     from kinema.world.motion import pose, view  # which know scenes, which know signs
 
     found: list[_Moment] = []
-    for k in range(LOOKS):
-        t = k * scene.duration / LOOKS
+    for t in times or [k * scene.duration / LOOKS for k in range(LOOKS)]:
         camera = view(scene, t)
         poses = [pose(actor, t, scene.duration) for actor in scene.actors]
         found.append(((camera.x, camera.y, camera.zoom), [(p.x, p.y, 0.5 * p.size) for p in poses]))
@@ -138,12 +137,17 @@ def _legible(moment: _Moment, x: float, y: float, size: tuple[float, float]) -> 
     )
 
 
+def legible(scene: Scene, times: Sequence[float]) -> list[bool]:
+    """Whether the sign's word is whole in a square frame at these times (s), with no actor before it."""
+    sign = scene.sign
+    if sign is None:
+        return [False] * len(times)
+    return [_legible(m, sign.x, sign.y, sign.text_size) for m in _moments(scene, times)]
+
+
 def legible_share(scene: Scene) -> float:
     """How much of the time the scene's sign can be read whole, in a square frame; 0 without a sign."""
-    if scene.sign is None:
-        return 0.0
-    sign, moments = scene.sign, _moments(scene)
-    return sum(_legible(m, sign.x, sign.y, sign.text_size) for m in moments) / len(moments)
+    return sum(legible(scene, [k * scene.duration / LOOKS for k in range(LOOKS)])) / LOOKS
 
 
 def make_sign(scene: Scene, word: str, rng: random.Random) -> Sign:
