@@ -28,7 +28,7 @@ from kinema.train.precision import Precision, PrecisionName
 
 STEPS = 50  # the paper's: linear-quadratic, as 250 linear ones
 EMULATED_STEPS = 250
-GUIDANCE_SCALE = 4.0  # nano's; the paper's 30B takes 7.5
+GUIDANCE_SCALE = 2.5  # nano's; the paper's 30B takes 7.5
 FPS = 8.0
 LONGEST = 8  # times the trained length, in windows
 

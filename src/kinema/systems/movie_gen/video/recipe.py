@@ -158,7 +158,7 @@ def picture_stage(parts: Parts, steps: int = 1200, batch_size: int = 192) -> Sta
     )
 
 
-def video_stage(parts: Parts, source: Callable[[BatchIndex], Batch] | None, steps: int = 5600) -> Stage:
+def video_stage(parts: Parts, source: Callable[[BatchIndex], Batch] | None, steps: int = 3600) -> Stage:
     """Text to video, one batch of pictures to ten of clips."""
     source = source or WorldSource(NANO_WORLD, picture_every=11)
     return transformer_stage("video", parts, source, steps=steps, batch_size=32, decay_fraction=0.3)
