@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import resources
+
 import pytest
 import torch
 
@@ -14,6 +16,8 @@ from kinema.world.judges.signs import SignJudge, SignNet
 from kinema.world.letters import ALPHABET, HIGH, draw_word
 from kinema.world.renderer import render
 from kinema.world.signs import Sign, is_unseen_word
+
+SHIPPED = resources.files("kinema.world").joinpath(signs.ASSET)
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +107,24 @@ def test_it_is_kept_small_and_read_back(untrained, tmp_path) -> None:
     assert again.read(clips)[0].word == judge.read(clips)[0].word
     with pytest.raises(UserError):
         SignJudge.load(tmp_path / "none.safetensors")
+
+
+def test_without_weights_it_says_how_to_make_them(monkeypatch) -> None:
+    monkeypatch.setattr(signs, "ASSET", "assets/no_such_judge.safetensors")
+    signs._shipped.cache_clear()
+    with pytest.raises(UserError, match="this copy of kinema has no trained sign reader"):
+        SignJudge.load()
+    signs._shipped.cache_clear()
+
+
+@pytest.mark.skipif(not SHIPPED.is_file(), reason="the sign reader is not trained in this copy")
+def test_the_trained_reader_spells_held_out_words() -> None:
+    judge = SignJudge.load()
+    assert judge.accuracy["exact"] >= 0.98
+    found = signs.measure(judge, "val", clips=64, first=50_000)
+    assert found["exact"] >= 0.92
+    assert found["none"] >= 0.8
+    assert len(SHIPPED.read_bytes()) <= 1_000_000
 
 
 def test_the_command_says_how_it_is_used(capsys) -> None:

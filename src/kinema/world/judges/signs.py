@@ -139,7 +139,11 @@ class SignJudge:
 
     @classmethod
     def load(cls, path: str | Path | None = None) -> SignJudge:
-        """The judge that comes with kinema, or one that the recipe wrote. Raises UserError for a file that is not."""
+        """The judge of this copy of kinema, or one that the recipe wrote elsewhere.
+
+        Raises:
+            UserError: nobody trained it yet, or the file is not a judge's.
+        """
         if path is None:
             return _shipped()
         state, metadata = read_weights(path)
@@ -193,6 +197,11 @@ class SignJudge:
 @lru_cache(maxsize=1)
 def _shipped() -> SignJudge:
     with resources.as_file(resources.files("kinema.world").joinpath(ASSET)) as path:
+        if not path.exists():
+            raise UserError(
+                "this copy of kinema has no trained sign reader: make one with "
+                "`python -m kinema.world.judges.signs train`, or pass the path of one"
+            )
         return SignJudge.load(path)
 
 
@@ -225,9 +234,10 @@ def measure(judge: SignJudge, split: str = "val", clips: int = 1000, first: int 
 # --- the recipe -------------------------------------------------------------------------------------------------
 
 SEED = 11
-STEPS = 1500
+STEPS = 2400
 SCENES = 16  # of a batch, with four frames each
 LEARNING_RATE = 4e-3
+KEPT = 80  # lessons that are kept to be learned once more: drawing them costs more than a step
 
 
 def loss(
@@ -275,8 +285,13 @@ def train(path: str | Path, steps: int = STEPS, scenes: int = SCENES, clips: int
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, LEARNING_RATE, total_steps=max(steps, 2), pct_start=0.1
     )
+    lessons: list[dict[str, Tensor]] = []
     for step in range(steps):
-        batch = lesson(range(step * scenes, (step + 1) * scenes), generator)
+        if step % 2 == 0:
+            batch = lesson(range(step // 2 * scenes, (step // 2 + 1) * scenes), generator)
+            lessons = [*lessons[-KEPT + 1 :], batch]
+        else:
+            batch = lessons[int(torch.randint(len(lessons), (), generator=generator))]
         total, logs = loss(net, batch, generator)
         optimizer.zero_grad()
         total.backward()
