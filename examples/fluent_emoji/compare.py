@@ -125,7 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rows", type=int, default=8, help="how many prompts (8)")
     parser.add_argument("--seed", type=int, default=0, help="the first row's seed (0)")
     parser.add_argument("--steps", type=int, default=50, help="solver steps (50)")
-    parser.add_argument("--guidance-scale", type=float, default=4.0, help="guidance (4.0)")
+    parser.add_argument("--guidance-scale", type=float, default=2.5, help="guidance (2.5)")
     parser.add_argument("--device", default="auto", help="cpu, cuda, mps or auto (auto)")
     parser.add_argument("--overwrite", action="store_true", help="replace the picture")
     given = parser.parse_args(arguments)
