@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from kinema.train import blocks
-from kinema.train.blocks import compiled_blocks, repeated_blocks
+from kinema.train.blocks import compile_blocks, repeated_blocks, uncompile_blocks
 
 
 class Layer(nn.Module):
@@ -45,7 +45,8 @@ def test_without_a_compiler_the_blocks_run_as_they_are(
     monkeypatch.setattr(blocks, "can_compile", lambda: False)
     model, x = Stack(), torch.randn(2, 8)
     expected = model(x)
-    with caplog.at_level(logging.WARNING, logger="kinema"), compiled_blocks(model):
+    with caplog.at_level(logging.WARNING, logger="kinema"):
+        assert compile_blocks(model) == []
         assert all(layer._compiled_call_impl is None for layer in model.layers)
         assert torch.equal(model(x), expected)
 
@@ -58,11 +59,12 @@ def test_compiled_blocks_compute_the_same_and_are_plain_again_afterwards() -> No
     expected, gradients = model(x), [p.grad.clone() for p in model.parameters() if p.grad is not None]
     names = list(model.state_dict())
     model.zero_grad()
-    with compiled_blocks(model):
-        assert all(layer._compiled_call_impl is not None for layer in model.layers)
-        assert list(model.state_dict()) == names
-        torch.testing.assert_close(model(x), expected)
-        model(x).square().sum().backward()
+    compiled = compile_blocks(model)
+    assert all(layer._compiled_call_impl is not None for layer in model.layers)
+    assert list(model.state_dict()) == names
+    torch.testing.assert_close(model(x), expected)
+    model(x).square().sum().backward()
+    uncompile_blocks(compiled)
     found = [p.grad for p in model.parameters() if p.grad is not None]
     for gradient, right in zip(found, gradients, strict=True):
         torch.testing.assert_close(gradient, right)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 from torch import nn
@@ -42,12 +40,7 @@ def compile_blocks(model: nn.Module) -> list[nn.Module]:
     return blocks
 
 
-@contextmanager
-def compiled_blocks(model: nn.Module) -> Iterator[bool]:
-    """Inside, the repeated blocks run compiled; gives True."""
-    blocks = compile_blocks(model)
-    try:
-        yield True
-    finally:
-        for block in blocks:
-            block._compiled_call_impl = None
+def uncompile_blocks(blocks: list[nn.Module]) -> None:
+    """Undo `compile_blocks`."""
+    for block in blocks:
+        block._compiled_call_impl = None

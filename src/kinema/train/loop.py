@@ -236,7 +236,6 @@ class _StageRun:
                             "stopped by a signal at step %d; run the same command to continue", state.run_step
                         )
                         raise Preempted(stopping, state.run_step)
-            self.stepper.close()
             self._finish(metrics)
         finally:
             self.stepper.close()

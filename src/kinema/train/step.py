@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from kinema.errors import UserError
-from kinema.train.blocks import WORTH_COMPILING, compiled_blocks
+from kinema.train.blocks import WORTH_COMPILING, compile_blocks, uncompile_blocks
 from kinema.train.data import to_device
 from kinema.train.distributed import Runner, World, full_tensor
 from kinema.train.flops import count_flops
@@ -47,12 +46,13 @@ class Stepper:
         self.world, self.seed, self.request = world, seed, request
         self.device = precision.device
         self.trainable = [p for p in state.model.parameters() if p.requires_grad]
-        self.compiling = False
-        self.compiled = ExitStack()  # entered after the first step, whose FLOPs are counted on plain blocks
+        self.compiled: list[nn.Module] | None = (
+            None  # from the second step on: FLOPs are counted on plain blocks
+        )
 
     def close(self) -> None:
         """Leave the model's blocks as they were."""
-        self.compiled.close()
+        uncompile_blocks(self.compiled or [])
 
     def step(self, batches: Any) -> tuple[float, float, int]:
         """One optimiser step: (learning rate, seconds spent waiting for data, the signal that came or 0)."""
@@ -124,8 +124,8 @@ class Stepper:
             return loss.detach().float(), logs
 
         if state.flops:
-            if stage.compile and stage.steps >= WORTH_COMPILING and not self.compiling:
-                self.compiling = self.compiled.enter_context(compiled_blocks(state.model))
+            if stage.compile and stage.steps >= WORTH_COMPILING and self.compiled is None:
+                self.compiled = compile_blocks(state.model)
             return forward_backward()
         with count_flops() as counted:  # once a run: the count is part of the state
             result = forward_backward()

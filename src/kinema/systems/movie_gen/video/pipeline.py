@@ -21,6 +21,7 @@ from kinema.flow.windows import multidiffusion
 from kinema.media import Video, to_uint8
 from kinema.systems.movie_gen.video.parts import Parts, load_parts
 from kinema.systems.movie_gen.video.prompt import understand
+from kinema.systems.movie_gen.video.request import check_request, seeded_noise
 from kinema.systems.movie_gen.video.tags import tagged
 from kinema.text.states import TextStates
 from kinema.train.blocks import compile_blocks
@@ -111,9 +112,7 @@ class MovieGenVideo:
             return []
         read = [self.read_prompt(prompt, rate) for prompt in prompts]
         shape = self.parts.codec.spec.latent_shape(frames, rows, columns)
-        noise = torch.stack(
-            [torch.randn(shape, generator=torch.Generator().manual_seed(int(s))) for s in seeds]
-        )
+        noise = seeded_noise(shape, seeds)
         latent = self.sample([text for text, _ in read], noise, count, scale, negative_prompt, on_step)
         pixels = self.parts.codec.decode(latent, frames)
         return [
@@ -169,26 +168,12 @@ class MovieGenVideo:
         columns: int,
         fps: float,
     ) -> None:
-        if isinstance(prompts, str):
-            raise UserError(
-                "prompts is one text and must be a list of texts: write [prompt], and [seed] beside it"
-            )
-        if len(prompts) != len(seeds):
-            raise UserError(
-                f"there are {len(prompts)} prompts and {len(seeds)} seeds: give one seed a prompt"
-            )
-        for seed in seeds:
-            if not hasattr(seed, "__index__") or not 0 <= seed < 2**63:
-                raise UserError(f"seed is {seed!r} and must be a whole number from 0 to 2**63 - 1")
+        check_request(prompts, seeds, scale, fps)
         for name, count in (("steps", steps), ("num_frames", frames), ("height", rows), ("width", columns)):
             if not hasattr(count, "__index__"):
                 raise UserError(f"{name} is {count!r} and must be a whole number")
         if not 2 <= steps <= 1000:
             raise UserError(f"steps is {steps} and must lie between 2 and 1000")
-        if not 0 <= scale <= 50:
-            raise UserError(f"guidance_scale is {scale} and must lie between 0 and 50")
-        if not 0 < fps <= 120:
-            raise UserError(f"fps is {fps} and must lie above 0 and at most 120")
         most, spec, patch = self.max_size, self.parts.codec.spec, self.parts.transformer.config.patch
         if not (1 <= frames <= LONGEST * most[0] and 1 <= rows <= most[1] and 1 <= columns <= most[2]):
             raise UserError(

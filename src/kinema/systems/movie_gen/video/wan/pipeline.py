@@ -19,6 +19,7 @@ from kinema.flow.guidance import guided
 from kinema.flow.schedules import linear, shift
 from kinema.flow.solvers import OnStep, Velocity, euler
 from kinema.media import Video, to_uint8
+from kinema.systems.movie_gen.video.request import check_request, seeded_noise
 from kinema.systems.movie_gen.video.wan.cache import CacheReport, StepCache
 from kinema.systems.movie_gen.video.wan.model import WanTransformer
 from kinema.text.states import TextStates
@@ -135,9 +136,7 @@ class WanVideo:
         lean = default_shift(height, width) if shift is None else shift
         for begin in range(0, len(prompts), batch):
             some = slice(begin, begin + batch)
-            noise = torch.stack(
-                [torch.randn(shape, generator=torch.Generator().manual_seed(int(s))) for s in seeds[some]]
-            )
+            noise = seeded_noise(shape, seeds[some])
             sampled = self.sample(
                 prompts[some],
                 noise,
@@ -200,17 +199,7 @@ class WanVideo:
         fps: float,
         batch: int,
     ) -> None:
-        if isinstance(prompts, str):
-            raise UserError(
-                "prompts is one text and must be a list of texts: write [prompt], and [seed] beside it"
-            )
-        if len(prompts) != len(seeds):
-            raise UserError(
-                f"there are {len(prompts)} prompts and {len(seeds)} seeds: give one seed a prompt"
-            )
-        for seed in seeds:
-            if not hasattr(seed, "__index__") or not 0 <= seed < 2**63:
-                raise UserError(f"seed is {seed!r} and must be a whole number from 0 to 2**63 - 1")
+        check_request(prompts, seeds, scale, fps)
         counts = (
             ("steps", steps),
             ("num_frames", num_frames),
@@ -223,10 +212,6 @@ class WanVideo:
                 raise UserError(f"{name} is {count!r} and must be a whole number of 1 or more")
         if steps > 1000:
             raise UserError(f"steps is {steps} and must be at most 1000")
-        if not 0 <= scale <= 50:
-            raise UserError(f"guidance_scale is {scale} and must lie between 0 and 50")
-        if not 0 < fps <= 120:
-            raise UserError(f"fps is {fps} and must lie above 0 and at most 120")
         patch = self.transformer.config.patch
         for name, size, multiple in (
             ("height", height, STRIDES[1] * patch[1]),
