@@ -48,7 +48,8 @@ class Entry:
     @property
     def verbs(self) -> tuple[str, ...]:
         """The commands that this model answers to."""
-        return ("generate", *(("train",) if self.recipe else ()), *(("eval",) if self.evaluator else ()))
+        more = {"train": self.recipe, "eval": self.evaluator, "plan": self.planner}
+        return ("generate", *(verb for verb, behind in more.items() if behind))
 
 
 MODELS: Final[dict[str, Entry]] = {

@@ -16,11 +16,30 @@ def test_the_paper_s_size_on_the_paper_s_machines(kinema):
     assert answer.code == 0
     assert answer.err == ""
     for fact in (
-        "73,728 tokens", "29,303,156,800", "TP 4 x CP 1 x FSDP 4 x 384 replicas", "at 40%", "T2I/V 768 d",
+        "73,728 tokens", "29,416,421,440", "TP 4 x CP 1 x FSDP 4 x 384 replicas", "at 40%", "T2I/V 768 d",
         "173.6 M", "printed", "GPU-days", "days for 100,000 steps",
+        "T2I/V 256 a: the table prints 123k iterations; its own samples and total need 113k",
     ):  # fmt: skip
         assert fact in answer.out
     assert max(map(len, answer.out.splitlines())) <= 120
+    rows = [line.split() for line in answer.out.splitlines() if line.startswith(("  T2I", "  the paper"))]
+    joined = [" ".join(row) for row in rows]
+    assert joined[0].endswith("tokens GPUs TP/CP batch printed lr steps samples printed GB days GPU-days")
+    for row, start in zip(
+        joined[1:4],
+        (
+            "T2I 256 256 1536 1/1 9,216 9,216 1e-4 210k 1.935 B 1.94 B",
+            "T2I/V 256 a 8,192 3072 4/1 1,536 1,536 6e-5 113k 173.6 M 173.6 M",
+            "T2I/V 256 b 8,192 6144 4/1 3,072 3,072 6e-5 72k 221.2 M 221.2 M",
+        ),
+        strict=True,
+    ):
+        assert row.startswith(start)
+    ends = [" ".join(row[8:10]) for row in rows[4:]]
+    assert ends == ["6e-5 19.6k", "3e-5 11k", "2e-5 15.9k", "1e-5 28k"]
+    days = [float(row[-1].replace(",", "")) for row in rows[1:]]
+    total = next(line for line in answer.out.splitlines() if line.startswith("  sum"))
+    assert float(total.split()[1].replace(",", "")) == pytest.approx(sum(days), abs=len(days))
 
 
 def test_json_says_it_all(kinema):

@@ -55,6 +55,7 @@ def test_info_names_paper_and_both_licences(kinema):
         "generate",
         "train",
         "eval",
+        "plan",
     ]
 
 

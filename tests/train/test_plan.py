@@ -123,7 +123,7 @@ def test_time_is_work_over_speed():
 
 def test_a_papers_stage_counts_batch_and_samples():
     stage = PaperStage(
-        name="a", blueprint=BIG, devices=64, tp=4, cp=2, batch=3, iterations=1000, printed_batch=24,
+        name="a", blueprint=BIG, devices=64, tp=4, cp=2, batch=3, learning_rate=1e-4, iterations=1000, printed_batch=24,
         printed_samples=24_000,
     )  # fmt: skip
     assert (stage.global_batch, stage.samples) == (24, 24_000)

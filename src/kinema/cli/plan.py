@@ -174,6 +174,7 @@ def stages(subject: Subject, device: Device, mfu: float | None) -> list[dict[str
                 "batch_per_device": stage.batch,
                 "global_batch": stage.global_batch,
                 "printed_global_batch": stage.printed_batch,
+                "learning_rate": stage.learning_rate,
                 "iterations": stage.iterations,
                 "samples": stage.samples,
                 "printed_samples": stage.printed_samples,
@@ -241,19 +242,20 @@ def lines(subject: Subject, chosen: Plan, document: dict[str, Any]) -> Iterator[
 
 def _stage_table(rows: list[dict[str, Any]]) -> Iterator[str]:
     yield (
-        f"  {'the paper`s stage':<17}{'tokens':>8}{'GPUs':>6}{'TP/CP':>7}{'batch':>7}{'printed':>9}{'steps':>8}"
-        f"{'samples':>10}{'printed':>9}{'GB':>6}{'days':>7}{'GPU-days':>10}"
+        f"  {'the paper`s stage':<17}{'tokens':>8}{'GPUs':>6}{'TP/CP':>7}{'batch':>7}{'printed':>9}"
+        f"{'lr':>7}{'steps':>8}{'samples':>10}{'printed':>9}{'GB':>6}{'days':>7}{'GPU-days':>10}"
     ).replace("`", "'")
     for row in rows:
         yield (
             f"  {row['stage']:<17}{row['tokens']:>8,}{row['devices']:>6}{row['tp']:>5}/{row['cp']}"
-            f"{row['global_batch']:>7,}{row['printed_global_batch']:>9,}{row['iterations'] / 1e3:>7g}k"
+            f"{row['global_batch']:>7,}{row['printed_global_batch']:>9,}{_rate(row['learning_rate']):>7}"
+            f"{row['iterations'] / 1e3:>7g}k"
             f"{_short(row['samples']):>10}{_short(row['printed_samples']):>9}"
             f"{_gb(row['memory_per_device']) + ('' if row['fits'] else '!'):>6}"
             f"{row['days']:>7.3g}{row['device_days']:>10,.0f}"
         )
     days = sum(row["device_days"] for row in rows)
-    yield f"  {'sum':<17}{days:>{87},.0f}"
+    yield f"  {'sum':<17}{days:>{94},.0f}"
 
 
 def _row(label: str, text: str) -> str:
@@ -283,6 +285,10 @@ def _short(value: float) -> str:
         if value >= size:
             return f"{value / size:.4g} {letter}"
     return f"{value:g}"
+
+
+def _rate(value: float) -> str:
+    return f"{value:.0e}".replace("e-0", "e-")
 
 
 def _seconds(value: float) -> str:

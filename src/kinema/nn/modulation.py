@@ -32,18 +32,27 @@ class TimestepEmbedding(nn.Module):
 
 
 class SharedModulation(nn.Module):
-    """The projection that all layers share: time embedding (B, D) -> (B, chunks, D). Starts at zero."""
+    """The projection that all layers share: time embedding (B, D) -> (B, chunks, D). Starts at zero.
 
-    def __init__(self, dim: int, chunks: int = 6) -> None:
+    hidden: width of a layer before the projection (SiLU, Linear, SiLU, Linear); None: SiLU, Linear.
+    """
+
+    def __init__(self, dim: int, chunks: int = 6, hidden: int | None = None) -> None:
         super().__init__()
         self.chunks = chunks
-        self.projection = nn.Linear(dim, chunks * dim)
+        self.inner = None if hidden is None else nn.Linear(dim, hidden)
+        self.projection = nn.Linear(hidden or dim, chunks * dim)
 
-    def init_weights(self) -> None:
+    def init_weights(self, std: float = 0.02) -> None:
+        if self.inner is not None:
+            nn.init.normal_(self.inner.weight, std=std)
+            nn.init.zeros_(self.inner.bias)
         nn.init.zeros_(self.projection.weight)
         nn.init.zeros_(self.projection.bias)
 
     def forward(self, embedding: Tensor) -> Tensor:
+        if self.inner is not None:
+            embedding = self.inner(nn.functional.silu(embedding))
         return self.projection(nn.functional.silu(embedding)).unflatten(1, (self.chunks, -1))
 
 

@@ -28,7 +28,7 @@ SMALL = {
     "normed": (
         TransformerConfig(
             dim=48, depth=3, num_heads=2, hidden=96, latent_channels=4, text_dims=(16,), grid=(8, 8, 8),
-            patch=(2, 2, 2), qk_norm=True, cross_norm=True,
+            patch=(2, 2, 2), qk_norm=True, cross_norm=True, modulation_mlp=True, final_projection=True,
         ),
         (8, 8, 8),
         (12,),

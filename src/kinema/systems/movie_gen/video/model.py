@@ -42,6 +42,9 @@ class TransformerConfig:
         grid: the largest latent that the position tables reach.
         qk_norm: RMS-normalise queries and keys per head (the paper does not speak of it).
         cross_norm: give cross-attention an RMSNorm of its own (the paper's figure draws none).
+        modulation_mlp: the modulation that all layers share is an MLP of two layers (one linear map otherwise).
+        final_projection: the last layer projects the time embedding itself, as in DiT, before its table is added
+            (the table alone otherwise, as in PixArt).
     """
 
     dim: int
@@ -56,6 +59,8 @@ class TransformerConfig:
     norm_eps: float = 1e-5
     qk_norm: bool = False
     cross_norm: bool = False
+    modulation_mlp: bool = False
+    final_projection: bool = False
 
     def __post_init__(self) -> None:
         for name in ("text_dims", "patch", "grid"):  # JSON gives lists
@@ -111,7 +116,8 @@ class TransformerConfig:
 
 
 PRESETS: dict[str, TransformerConfig] = {
-    # `nano` is ours. 30b is the paper's; dims of 5b and 1b are from an open re-implementation (mindone).
+    # `nano` is ours. 30b has the paper's dims; those of 5b and 1b are from an open re-implementation (mindone). How
+    # time steers the last layer is not published: 30b reads "one shared MLP" as two layers and takes DiT's last layer.
     "nano": TransformerConfig(
         dim=256,
         depth=6,
@@ -125,7 +131,9 @@ PRESETS: dict[str, TransformerConfig] = {
     ),
     "1b": TransformerConfig(dim=1536, depth=24, num_heads=16, hidden=4096),
     "5b": TransformerConfig(dim=3072, depth=32, num_heads=24, hidden=8192),
-    "30b": TransformerConfig(dim=6144, depth=48, num_heads=48, hidden=16384),
+    "30b": TransformerConfig(
+        dim=6144, depth=48, num_heads=48, hidden=16384, modulation_mlp=True, final_projection=True
+    ),
 }
 
 
@@ -219,12 +227,14 @@ class FinalLayer(nn.Module):
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
+        self.projection = SharedModulation(config.dim, chunks=2) if config.final_projection else None
         self.modulation = LayerBias(config.dim, chunks=2)
         self.norm = RMSNorm(config.dim, config.norm_eps)
         self.out = nn.Linear(config.dim, config.patch_dim)
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:  # (B, N, D), (B, D) -> (B, N, patch_dim)
-        shift, scale = self.modulation(embedding.unsqueeze(1))
+        steer = embedding.unsqueeze(1) if self.projection is None else self.projection(embedding)
+        shift, scale = self.modulation(steer)
         return self.out(self.norm.modulated(x, shift, scale))
 
 
@@ -253,7 +263,7 @@ class MovieGenTransformer(nn.Module):
         self.patch_in = nn.Linear(config.patch_dim, config.dim)
         self.positions = FactorizedPositions(config.dim, config.tokens(config.grid))
         self.timestep = TimestepEmbedding(config.dim, config.freq_dim)
-        self.modulation = SharedModulation(config.dim, chunks=6)
+        self.modulation = SharedModulation(config.dim, 6, config.dim if config.modulation_mlp else None)
         self.text = nn.ModuleList(TextProjection(width, config.dim) for width in config.text_dims)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
         self.final = FinalLayer(config)

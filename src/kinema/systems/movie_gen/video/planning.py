@@ -18,15 +18,16 @@ TEXT_TOKENS = (
 CLIP = (256, 576, 1024)  # frames, height, width of the paper's 768 px class
 TITLE = "Movie Gen Video"
 
-# Stage, size of sample, GPUs, TP, CP, batch per GPU, iterations, and what is printed: global batch, samples.
+# Stage, size of sample, GPUs, TP, CP, batch per GPU, learning rate, iterations, and what is printed: global batch,
+# samples.
 _STAGES = (
-    ("T2I 256", (1, 256, 256), 1536, 1, 1, 6, 210e3, 9216, 1.94e9),
-    ("T2I/V 256 a", (256, 256, 256), 3072, 4, 1, 2, 113e3, 1536, 173.6e6),
-    ("T2I/V 256 b", (256, 256, 256), 6144, 4, 1, 2, 72e3, 3072, 221.2e6),
-    ("T2I/V 768 a", CLIP, 6144, 4, 1, 1, 19.6e3, 1536, 30.1e6),
-    ("T2I/V 768 b", CLIP, 6144, 4, 1, 1, 11e3, 1536, 16.9e6),
-    ("T2I/V 768 c", CLIP, 6144, 4, 2, 1, 15.9e3, 768, 12.2e6),
-    ("T2I/V 768 d", CLIP, 4096, 4, 2, 1, 28e3, 512, 14.6e6),
+    ("T2I 256", (1, 256, 256), 1536, 1, 1, 6, 1e-4, 210e3, 9216, 1.94e9),
+    ("T2I/V 256 a", (256, 256, 256), 3072, 4, 1, 2, 6e-5, 113e3, 1536, 173.6e6),
+    ("T2I/V 256 b", (256, 256, 256), 6144, 4, 1, 2, 6e-5, 72e3, 3072, 221.2e6),
+    ("T2I/V 768 a", CLIP, 6144, 4, 1, 1, 6e-5, 19.6e3, 1536, 30.1e6),
+    ("T2I/V 768 b", CLIP, 6144, 4, 1, 1, 3e-5, 11e3, 1536, 16.9e6),
+    ("T2I/V 768 c", CLIP, 6144, 4, 2, 1, 2e-5, 15.9e3, 768, 12.2e6),
+    ("T2I/V 768 d", CLIP, 4096, 4, 2, 1, 1e-5, 28e3, 512, 14.6e6),
 )
 _MISPRINT = "the table prints 123k iterations; its own samples and total need 113k"
 
@@ -60,6 +61,15 @@ def blueprint(config: TransformerConfig, grid: Sequence[int], text_tokens: Seque
     tokens, dim = time * height * width, config.dim
     head_norms = 4 * (dim // config.num_heads) if config.qk_norm else 0
     norms = (3 if config.cross_norm else 2) * dim
+    steering = [
+        Product(inputs=config.freq_dim, outputs=dim, rows=1, first=True),  # timestep
+        Product(inputs=dim, outputs=dim, rows=1),
+        Product(inputs=dim, outputs=6 * dim, rows=1),  # the modulation that all layers share
+    ]
+    if config.modulation_mlp:
+        steering.append(Product(inputs=dim, outputs=dim, rows=1))
+    if config.final_projection:
+        steering.append(Product(inputs=dim, outputs=2 * dim, rows=1))
     text = tuple(
         Product(inputs=states, outputs=dim, rows=length, bias=False, first=True)
         for states, length in zip(config.text_dims, text_tokens, strict=True)
@@ -76,9 +86,7 @@ def blueprint(config: TransformerConfig, grid: Sequence[int], text_tokens: Seque
         block_vectors=6 * dim + norms + head_norms,
         outside=(
             Product(inputs=config.patch_dim, outputs=dim, rows=tokens, first=True),
-            Product(inputs=config.freq_dim, outputs=dim, rows=1, first=True),  # timestep
-            Product(inputs=dim, outputs=dim, rows=1),
-            Product(inputs=dim, outputs=6 * dim, rows=1),  # the modulation that all layers share
+            *steering,
             *text,
             Product(inputs=dim, outputs=config.patch_dim, rows=tokens),
         ),
@@ -128,10 +136,11 @@ def paper_stages(config: TransformerConfig, strides: Sequence[int]) -> tuple[Pap
             tp=tp,
             cp=cp,
             batch=batch,
+            learning_rate=learning_rate,
             iterations=iterations,
             printed_batch=printed_batch,
             printed_samples=samples,
             note=_MISPRINT if name.endswith("256 a") else "",
         )
-        for name, size, devices, tp, cp, batch, iterations, printed_batch, samples in _STAGES
+        for name, size, devices, tp, cp, batch, learning_rate, iterations, printed_batch, samples in _STAGES
     )
