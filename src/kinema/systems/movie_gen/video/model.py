@@ -38,7 +38,10 @@ class TransformerConfig:
 
     Attributes:
         hidden: inner width of the SwiGLU.
-        text_dims: width of each text encoder, in the order in which their states come.
+        text_dims: width of each text encoder, in the order in which their states come; none: the blocks have
+            no cross-attention.
+        condition_channels: of a second latent that comes behind the first one's channels, such as a clip to
+            upsample; the velocity has `latent_channels`.
         grid: the largest latent that the position tables reach.
         qk_norm: RMS-normalise queries and keys per head (the paper does not speak of it).
         cross_norm: give cross-attention an RMSNorm of its own (the paper's figure draws none).
@@ -61,6 +64,7 @@ class TransformerConfig:
     cross_norm: bool = False
     modulation_mlp: bool = False
     final_projection: bool = False
+    condition_channels: int = 0
 
     def __post_init__(self) -> None:
         for name in ("text_dims", "patch", "grid"):  # JSON gives lists
@@ -73,14 +77,17 @@ class TransformerConfig:
             raise UserError(
                 f"patch and grid are (time, height, width), got patch={self.patch} and grid={self.grid}"
             )
-        if not self.text_dims:
-            raise UserError("text_dims is empty: name the width of at least one text encoder")
         self.tokens(self.grid)
 
     @property
     def patch_dim(self) -> int:
         """Numbers in one patch: C * prod(patch)."""
         return self.latent_channels * math.prod(self.patch)
+
+    @property
+    def input_channels(self) -> int:
+        """Channels of what comes in: the noisy latent's, and behind them the condition's."""
+        return self.latent_channels + self.condition_channels
 
     def tokens(self, grid: Sequence[int]) -> Grid:
         """Tokens along each axis for a latent of `grid` = (T, H, W) cells."""
@@ -200,7 +207,7 @@ class Block(nn.Module):
         self.self_norm = RMSNorm(config.dim, config.norm_eps)
         self.self_attention = Attention(config)
         self.cross_norm = RMSNorm(config.dim, config.norm_eps) if config.cross_norm else nn.Identity()
-        self.cross_attention = Attention(config)
+        self.cross_attention = Attention(config) if config.text_dims else None
         self.ffn_norm = RMSNorm(config.dim, config.norm_eps)
         self.ffn = SwiGLU(config.dim, config.hidden)
 
@@ -214,11 +221,12 @@ class Block(nn.Module):
         keys_values: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
         shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(modulation)  # each (B, 1, D)
-        keys, values = self.cross_attention.keys_values(source) if keys_values is None else keys_values
         x = x + positions
         own = self.self_norm.modulated(x, shift1, scale1)
         x = torch.addcmul(x, gate1, self.self_attention(own, *self.self_attention.keys_values(own)))
-        x = x + self.cross_attention(self.cross_norm(x), keys, values, mask)
+        if self.cross_attention is not None:
+            keys, values = self.cross_attention.keys_values(source) if keys_values is None else keys_values
+            x = x + self.cross_attention(self.cross_norm(x), keys, values, mask)
         return torch.addcmul(x, gate2, self.ffn(self.ffn_norm.modulated(x, shift2, scale2)))
 
 
@@ -260,7 +268,7 @@ class MovieGenTransformer(nn.Module):
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.config = config
-        self.patch_in = nn.Linear(config.patch_dim, config.dim)
+        self.patch_in = nn.Linear(config.input_channels * math.prod(config.patch), config.dim)
         self.positions = FactorizedPositions(config.dim, config.tokens(config.grid))
         self.timestep = TimestepEmbedding(config.dim, config.freq_dim)
         self.modulation = SharedModulation(config.dim, 6, config.dim if config.modulation_mlp else None)
@@ -291,7 +299,8 @@ class MovieGenTransformer(nn.Module):
             ):
                 module.init_weights()
         for block in cast(Iterable[Block], self.blocks):
-            nn.init.zeros_(block.cross_attention.out.weight)
+            if block.cross_attention is not None:
+                nn.init.zeros_(block.cross_attention.out.weight)
         nn.init.zeros_(self.final.out.weight)
 
     def checkpoint_blocks(self, blocks: Iterable[int] | None = None) -> None:
@@ -336,22 +345,28 @@ class MovieGenTransformer(nn.Module):
         keys_values = tuple(
             block.cross_attention.keys_values(condition.source)
             for block in cast(Iterable[Block], self.blocks)
+            if block.cross_attention is not None
         )
         return dataclasses.replace(condition, keys_values=keys_values)
 
-    def forward(self, latent: Tensor, t: Tensor, text: Text | Condition) -> Tensor:
+    def forward(self, latent: Tensor, t: Tensor, text: Text | Condition = ()) -> Tensor:
         """The velocity at time t.
 
         Args:
-            latent: (B, C, T, H, W), at most `config.grid`, in multiples of `config.patch`.
+            latent: (B, C, T, H, W), at most `config.grid`, in multiples of `config.patch`; where the model takes a
+                condition, (B, `config.input_channels`, T, H, W).
             t: (B,) flow times; t=0 noise, t=1 data.
             text: the states of each encoder in the order of `config.text_dims` (one TextStates if there is
-                only one), or a Condition from `prepare`, which a sampler makes once.
+                only one), or a Condition from `prepare`, which a sampler makes once; nothing where there are none.
 
         Returns:
-            (B, C, T, H, W), the shape and dtype of latent.
+            (B, C, T, H, W), C = `config.latent_channels`, in the dtype of latent.
         """
-        condition = text if isinstance(text, Condition) else self.encode_text(text)
+        if not self.config.text_dims and text == ():
+            nothing = latent.new_zeros(len(latent), 0, self.config.dim)
+            condition = Condition(nothing, nothing[:, :, 0].bool())
+        else:
+            condition = text if isinstance(text, Condition) else self.encode_text(text)
         grid = self._check(latent, t, condition)
         x = self.patch_in(patchify(latent.to(self.patch_in.weight.dtype), self.config.patch))  # (B, N, D)
         positions = self.positions(grid).to(x.dtype)  # (N, D)
@@ -370,9 +385,9 @@ class MovieGenTransformer(nn.Module):
     def _check(self, latent: Tensor, t: Tensor, condition: Condition) -> Grid:
         """The token grid of a latent, or a UserError that says what does not fit."""
         config = self.config
-        if latent.ndim != 5 or latent.shape[1] != config.latent_channels:
+        if latent.ndim != 5 or latent.shape[1] != config.input_channels:
             raise UserError(
-                f"the model takes a latent (B, {config.latent_channels}, T, H, W), got {tuple(latent.shape)}"
+                f"the model takes a latent (B, {config.input_channels}, T, H, W), got {tuple(latent.shape)}"
             )
         if any(size > limit for size, limit in zip(latent.shape[2:], config.grid, strict=True)):
             raise UserError(
