@@ -43,10 +43,12 @@ def peer(name: str) -> ModuleType:
 
 
 def assert_parity(ours: Tensor, theirs: Tensor, tolerance: float = 1e-5) -> None:
-    """Equal to within `tolerance`; the failure prints the largest and the mean difference."""
+    """Equal to within `tolerance`. Prints the largest and the mean difference: `pytest -rP` shows them."""
     assert ours.shape == theirs.shape, (
         f"shapes differ: ours {tuple(ours.shape)}, theirs {tuple(theirs.shape)}"
     )
     difference = (ours.double() - theirs.double()).abs()
     largest, mean = difference.max().item(), difference.mean().item()
-    assert largest <= tolerance, f"largest difference {largest:.3g}, mean {mean:.3g}, allowed {tolerance:.3g}"
+    measured = f"largest difference {largest:.3g}, mean {mean:.3g}, allowed {tolerance:.3g}"
+    print(measured)
+    assert largest <= tolerance, measured

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from kinema.flow import schedules, times
-from tests.parity import peer
+from tests.parity import assert_parity, peer
 
 DENSITIES: dict[str, tuple[times.TimeLaw, Callable[[torch.Tensor], torch.Tensor]]] = {
     "uniform": (times.uniform, torch.ones_like),
@@ -112,7 +112,7 @@ def test_linear_quadratic_equals_mochi(steps: int, emulate: int) -> None:
 
     sigmas = linear_quadratic_schedule(steps, (steps // 2) / emulate)
     theirs = 1 - torch.tensor(sigmas, dtype=torch.float64)
-    torch.testing.assert_close(schedules.linear_quadratic(steps, emulate)[:-1], theirs, atol=1e-12, rtol=0)
+    assert_parity(schedules.linear_quadratic(steps, emulate)[:-1], theirs, 1e-12)
 
 
 @pytest.mark.parametrize("factor", [1.0, 3.0, 5.0])
