@@ -38,6 +38,7 @@ class Entry:
     paper: str
     code_licence: str = "Apache-2.0"
     weights_licence: str = "Apache-2.0"
+    makes: str = "generate"  # the command that uses it: from text, or `upsample` from a clip
     planner: str | None = None  # (size, num_frames, height, width) -> kinema.train.plan.Subject
 
     @property
@@ -49,7 +50,7 @@ class Entry:
     def verbs(self) -> tuple[str, ...]:
         """The commands that this model answers to."""
         more = {"train": self.recipe, "eval": self.evaluator, "plan": self.planner}
-        return ("generate", *(verb for verb, behind in more.items() if behind))
+        return (self.makes, *(verb for verb, behind in more.items() if behind))
 
 
 MODELS: Final[dict[str, Entry]] = {
@@ -66,6 +67,21 @@ MODELS: Final[dict[str, Entry]] = {
             preset="nano",
             presets=("nano", "1b", "5b", "30b"),
             nano_weights="systems/movie_gen/video/nano.safetensors",
+            official_weights="Movie Gen's own weights were never published",
+            paper_title="Movie Gen: A Cast of Media Foundation Models",
+            paper="https://arxiv.org/abs/2410.13720",
+        ),
+        Entry(
+            name="movie-gen-upsampler-nano",
+            title="Movie Gen's spatial upsampler, nano",
+            summary="clip to a larger clip: flow matching beside the enlarged clip's latent",
+            builder="kinema.systems.movie_gen.upsampler.pipeline:load",
+            recipe="kinema.systems.movie_gen.upsampler.recipe:recipe",
+            evaluator=None,
+            makes="upsample",
+            preset="nano",
+            presets=("nano", "7b"),
+            nano_weights="systems/movie_gen/upsampler/nano.safetensors",
             official_weights="Movie Gen's own weights were never published",
             paper_title="Movie Gen: A Cast of Media Foundation Models",
             paper="https://arxiv.org/abs/2410.13720",

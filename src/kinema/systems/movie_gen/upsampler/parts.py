@@ -1,0 +1,94 @@
+"""The two networks of an upsampler, and the one file that holds them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kinema.errors import UserError
+from kinema.systems.movie_gen.upsampler.frames import FrameCodec
+from kinema.systems.movie_gen.upsampler.model import Upsampler, UpsamplerConfig
+from kinema.weights import load_strict, read_weights
+
+SCHEMA = 1
+METADATA_KEY = "kinema.movie_gen_upsampler"
+
+
+@dataclass
+class UpsamplerParts:
+    """Frame-wise codec and transformer."""
+
+    codec: FrameCodec
+    upsampler: Upsampler
+
+    @property
+    def modules(self) -> dict[str, nn.Module]:
+        """Name -> network, in the order in which they are stored."""
+        return {"codec": self.codec, "upsampler": self.upsampler}
+
+    def to(self, device: str | torch.device) -> UpsamplerParts:
+        """Move both networks."""
+        for module in self.modules.values():
+            module.to(device)
+        return self
+
+    def freeze(self) -> UpsamplerParts:
+        """Ready to sample: eval mode, no gradients."""
+        for module in self.modules.values():
+            module.eval().requires_grad_(False)
+        return self
+
+
+def save_parts(parts: UpsamplerParts, path: str | Path, dtype: torch.dtype = torch.float16) -> None:
+    """Write one file; numbers are stored as `dtype`."""
+    from safetensors.torch import save_file
+
+    tensors: dict[str, Tensor] = {}
+    for name, module in parts.modules.items():
+        for key, value in module.state_dict().items():
+            tensors[f"{name}.{key}"] = value.detach().cpu().to(dtype).contiguous()
+    settings = {
+        "schema": SCHEMA,
+        "codec": {"stride": parts.codec.stride, "channels": parts.codec.channels},
+        "upsampler": parts.upsampler.config.to_dict(),
+    }
+    save_file(tensors, str(path), metadata={METADATA_KEY: json.dumps(settings)})
+
+
+def load_parts(path: str | Path) -> UpsamplerParts:
+    """Read what `save_parts` wrote; parameters are float32.
+
+    Raises:
+        UserError: the file is missing, damaged, of a newer schema, or no model of this kind.
+    """
+    state, metadata = read_weights(path)
+    name = Path(path).name
+    try:
+        settings: dict[str, Any] = json.loads(metadata[METADATA_KEY])
+        if settings["schema"] != SCHEMA:
+            raise UserError(
+                f"'{name}' was written with schema {settings['schema']} and this kinema reads {SCHEMA}: "
+                "update kinema, or train the model again"
+            )
+        parts = UpsamplerParts(
+            FrameCodec(**settings["codec"]), Upsampler(UpsamplerConfig.from_dict(settings["upsampler"]))
+        )
+    except UserError:
+        raise
+    except (KeyError, ValueError, TypeError, RuntimeError) as error:
+        raise UserError(
+            f"'{name}' is no upsampler of kinema, or its description is damaged: take a file that "
+            "`kinema train movie-gen-upsampler` wrote"
+        ) from error
+    for part, module in parts.modules.items():
+        own = {k.removeprefix(f"{part}."): v.float() for k, v in state.items() if k.startswith(f"{part}.")}
+        load_strict(module, own, path)
+    foreign = [key for key in state if key.partition(".")[0] not in parts.modules]
+    if foreign:
+        raise UserError(f"'{name}' holds weights of no part of the model, such as '{foreign[0]}'")
+    return parts
