@@ -42,7 +42,7 @@ def test_every_entry_is_complete(entry):
 
 
 def test_an_unknown_name_lists_the_closest():
-    with pytest.raises(UserError, match=r"no model 'movie-gen-vidoe'; the closest is movie-gen-video-nano"):
+    with pytest.raises(UserError, match=r"no model 'movie-gen-vidoe'; the closest are movie-gen-video-nano"):
         kinema.load("movie-gen-vidoe")
     assert (
         hub.closest("steps", ["lr", "dim", "stop", "step", "epochs"]) == "the closest are step, stop, epochs"

@@ -19,6 +19,7 @@ from kinema.cli.outputs import (
 )
 from kinema.cli.prompts import RANDOM_SEED, Request, check_request, read_prompts_file, spread
 from kinema.cli.shell import Device, Json, Weights, print_json
+from kinema.cli.upsample import enlarged, open_upsampler
 from kinema.errors import UserError
 
 Path_ = Path | None
@@ -57,6 +58,12 @@ def generate(
     width: Annotated[int | None, typer.Option("--width", help="Columns of pixels.")] = None,
     num_frames: Annotated[int | None, typer.Option("--num-frames", help="Frames per clip.")] = None,
     fps: Annotated[float | None, typer.Option("--fps", help="Frames per second.")] = None,
+    upsample: Annotated[
+        bool,
+        typer.Option(
+            "--upsample", help="Make each clip twice as large with the nano upsampler; see `upsample`."
+        ),
+    ] = False,
     negative_prompt: Annotated[str, typer.Option("--negative-prompt", help="What to keep away from.")] = "",
     model: Annotated[
         str, typer.Option("--model", help="A name from `kinema models`.")
@@ -101,6 +108,7 @@ def generate(
     if contact_sheet is not None:
         check_output(contact_sheet, IMAGE_SUFFIXES, overwrite)
     opened = making.open_model(model, weights, device)
+    upsampler = open_upsampler("nano", device) if upsample else None
 
     results: list[dict[str, Any]] = []
     videos = []
@@ -108,6 +116,8 @@ def generate(
         label = f"clip {number + 1} of {len(requests)}, " if len(requests) > 1 else ""
         on_step = making.counter(f"{label}step ", request.steps, shown=not as_json)
         made = making.make(opened, request, on_step)
+        if upsampler is not None:
+            made = enlarged(upsampler, made, request.seed)
         making.end_counter(on_step)
         making.write(made.video, path, overwrite=overwrite, metadata=not no_metadata)
         result = _result(request, path, made)

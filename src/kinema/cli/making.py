@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from kinema import __version__
 from kinema.cli.prompts import Request
+from kinema.errors import UserError
 
 if TYPE_CHECKING:
     from kinema.media import Video
@@ -66,6 +67,8 @@ def open_model(name: str, weights: str, device: str) -> Model:
     from kinema.weights import weights_hash
 
     entry = hub.find(name)
+    if entry.makes != "generate":
+        raise UserError(f"{entry.name} makes no clips from text: use `kinema {entry.makes}`")
     path = hub.resolve_weights(entry, weights)
     return Model(
         name=entry.name,

@@ -13,6 +13,7 @@ from kinema.cli import making
 from kinema.cli.outputs import VIDEO_SUFFIXES, check_output
 from kinema.cli.prompts import Request, check_request, request_from_row
 from kinema.cli.shell import FAILED, Device, Json, print_json
+from kinema.cli.upsample import RECORD, enlarge_again
 from kinema.errors import UserError
 
 if TYPE_CHECKING:
@@ -67,7 +68,10 @@ def rerun(
     on_step = making.counter("step ", request.steps, shown=not as_json)
     made = making.make(model, request, on_step)
     making.end_counter(on_step)
-    making.write(made.video, path, overwrite=overwrite)
+    video = made.video
+    if enlarged := provenance.settings.get(RECORD):
+        video = enlarge_again(enlarged, video, device)
+    making.write(video, path, overwrite=overwrite)
     result = compare(original, Video.read(path))
     same = result["equal"]
     if provenance.version != __version__:

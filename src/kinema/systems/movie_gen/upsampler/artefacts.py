@@ -1,4 +1,4 @@
-"""What nano's text-to-video model does to a clip, with the true clip known: its codec's traces and its own coarse shapes.
+"""What nano does to a clip, with the true clip known: its codec's traces and its own coarse shapes.
 
 A generated clip has no high-resolution truth. But a true clip can be brought near one: encode it, add noise, and let
 nano take the noise away again under the clip's caption. What comes back has nano's outlines and cells, and moves like

@@ -1,7 +1,7 @@
 """Movie Gen's spatial upsampler (2410.13720, section on the spatial upsampler): the video transformer with a condition.
 
 The clip, enlarged bilinearly to the target size and encoded frame by frame, stands behind the noisy latent's channels.
-A model that started from text-to-image weights computes just what it did before: the condition's input weights are zero.
+A model that starts from text-to-image weights computes what it did before: the condition's input weights are zero.
 """
 
 # B batch, C latent channels, T H W latent frames, rows, columns
@@ -26,7 +26,6 @@ from kinema.systems.movie_gen.video.model import (
     Text,
     TransformerConfig,
 )
-
 
 LEAST_SHARE = 0.2  # of the sample's largest standard deviation, for the least visible channels
 
