@@ -44,7 +44,9 @@ def _caption(split: str, seed: int) -> str:
 def test_an_oracle_scores_what_the_judge_scores_on_true_renders():
     seen = []
     pipeline = Oracle()
-    result = evaluate(pipeline, COUNT, seed=3, steps=7, batch_size=8, progress=lambda *p: seen.append(p))
+    result = evaluate(
+        pipeline, COUNT, seed=3, steps=7, batch_size=8, progress=lambda *p: seen.append(p), signs=False
+    )
     assert [len(prompts) for prompts, _ in pipeline.calls] == [8, 4, 8, 4]
     assert pipeline.calls[0][1] == {"steps": 7}
     assert seen == [(8, 24), (12, 24), (20, 24), (24, 24)]
@@ -61,7 +63,7 @@ def test_an_oracle_scores_what_the_judge_scores_on_true_renders():
 
 
 def test_a_pipeline_that_films_something_else_scores_low():
-    result = evaluate(Oracle(lie=1), COUNT, seed=0, splits=("val",), batch_size=COUNT)
+    result = evaluate(Oracle(lie=1), COUNT, seed=0, splits=("val",), batch_size=COUNT, signs=False)
     figures = result["splits"]["val"]["attributes"]
     assert figures["identity"]["accuracy"] < 0.3
     assert figures["everything"]["accuracy"] == 0

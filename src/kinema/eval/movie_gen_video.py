@@ -1,8 +1,9 @@
 """Does a text-to-video pipeline make what it was asked for? Held-out prompts of the Small World, read by its judge.
 
 Prompts come from scenes: `val` has compositions of object and motion that training saw, `test-pairs` ones that it never
-saw together. Generated clips and true renders of the same scenes are read by the same judge, so each score stands
-beside the best one that this judge could give.
+saw together. A quarter as many prompts have a sign with a word that training never saw. Generated clips and true
+renders of the same scenes are read by the same judge, so each score stands beside the best one that this judge could
+give.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from torch import Tensor
 from kinema.errors import UserError
 from kinema.eval.frechet import frechet_distance
 from kinema.eval.judged import accuracy, worst_confusions
+from kinema.eval.signs import evaluate_signs
 from kinema.media import Video, to_tensor
 from kinema.world.captions import canonical_caption
 from kinema.world.judges.labels import ATTRIBUTES, truth
@@ -64,13 +66,14 @@ def evaluate(
     guidance_scale: float | None = None,
     progress: Progress | None = None,
     judge: VideoJudge | None = None,
+    signs: bool = True,
 ) -> dict[str, Any]:
     """Generate a clip for `num_prompts` canonical captions of each split and have them judged.
 
     progress(done, total) is called after every batch. The result holds plain numbers only (it goes into JSON): for
     each split and attribute the accuracy with its 95 % interval, that of the judge on true renders of the same scenes,
     the most frequent mistakes, and the Frechet distance on the judge's features to the true clips, with the distance
-    between two sets of true clips as the floor.
+    between two sets of true clips as the floor. `signs` adds the words that signs say, on a quarter of the count.
     """
     if num_prompts < 2 or batch_size < 1:
         raise UserError(
@@ -80,9 +83,10 @@ def evaluate(
         raise UserError(f"seed is {seed}: expected 0 to 1000")
     judge = judge or VideoJudge.load()
     settings = {"steps": steps, "guidance_scale": guidance_scale}
-    chosen = {name: value for name, value in settings.items() if value is not None}
+    chosen: dict[str, Any] = {name: value for name, value in settings.items() if value is not None}
     scenes = {split: held_out_scenes(split, num_prompts, seed) for split in splits}
-    done, total, result = 0, num_prompts * len(scenes), dict[str, Any]()
+    worded = max(num_prompts // 4, 2) if signs else 0
+    done, total, result = 0, num_prompts * len(scenes) + worded, dict[str, Any]()
     for split, own in scenes.items():
         told, parts = list[dict[str, str]](), list[Tensor]()
         for start in range(0, num_prompts, batch_size):
@@ -105,6 +109,16 @@ def evaluate(
         result[split] = _report(
             judge, own, told, torch.cat(parts), held_out_scenes(split, 2 * num_prompts, seed)
         )
+    spelled = None
+    if signs:
+        spelled = evaluate_signs(
+            pipeline,
+            worded,
+            seed,
+            batch_size,
+            progress=(lambda made, _: progress(done + made, total)) if progress else None,
+            **chosen,
+        )
     return {
         "num_prompts": num_prompts,
         "seed": seed,
@@ -112,6 +126,7 @@ def evaluate(
         "guidance_scale": guidance_scale,
         "judge": judge.accuracy,
         "splits": result,
+        "signs": spelled,
     }
 
 
@@ -187,5 +202,12 @@ def table(result: Mapping[str, Any]) -> str:
     lines.append(f"| Frechet distance, floor beside it |{distances}")
     clips = ", ".join(f"{split['clips']} {name}" for name, split in splits.items())
     asked = f"steps {result['steps'] or 'default'}, guidance {result['guidance_scale'] or 'default'}"
+    if spelled := result.get("signs"):
+        share = f"{100 * spelled['exact']:.1f} [{100 * spelled['low']:.1f}, {100 * spelled['high']:.1f}]"
+        lines.append(
+            f"| quoted words on signs, never seen | {share} | {100 * spelled['true_renders']:.1f} |"
+            + " | |" * (len(splits) - 1)
+        )
+        clips += f", {spelled['clips']} with signs"
     lines += ["", f"Clips: {clips}; seed {result['seed']}; {asked}."]
     return "\n".join(lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
@@ -11,7 +12,9 @@ from safetensors.torch import load_file, save_file
 
 from kinema.codecs import ImageVAE, ImageVAEConfig, to_settings
 from kinema.errors import UserError
+from kinema.systems.movie_gen.video.model import MovieGenTransformer
 from kinema.systems.movie_gen.video.parts import METADATA_KEY, SCHEMA, load_parts, save_parts
+from kinema.text.characters import CharacterCodes
 
 
 @pytest.fixture
@@ -121,3 +124,31 @@ def test_foreign_files_are_refused(saved, tmp_path):
         load_parts(saved)
     with pytest.raises(UserError, match="no weight file"):
         load_parts(tmp_path / "gone.safetensors")
+
+
+def test_what_spells_quoted_words_travels_with_the_file(make_parts, tmp_path):
+    parts = make_parts()
+    parts.characters = CharacterCodes(3)
+    config = dataclasses.replace(parts.transformer.config, text_dims=(16, parts.characters.dim))
+    parts.transformer = MovieGenTransformer(config)
+    save_parts(parts, tmp_path / "spells.safetensors")
+    loaded = load_parts(tmp_path / "spells.safetensors")
+    assert loaded.characters is not None
+    words, letters = loaded.read(['a sign that says "HI"', "a fox"], one_length=True)
+    assert words.embeds.shape == (2, 24, 16)
+    assert letters.mask.sum(1).tolist() == [2, 0]
+    bad = rewrite(tmp_path / "spells.safetensors", describe=lambda settings: settings.update(characters=7))
+    with pytest.raises(UserError, match="does not describe"):
+        load_parts(bad)
+
+
+def test_a_tokeniser_that_unpacks_without_end_is_refused(saved, monkeypatch):
+    monkeypatch.setattr("kinema.systems.movie_gen.video.parts.MAX_TOKENIZER", 100)
+    with pytest.raises(UserError, match="does not describe"):
+        load_parts(saved)
+
+
+def test_files_with_a_plain_tokeniser_are_read(parts, saved):
+    plain = parts.text.tokenizer.to_str()
+    loaded = load_parts(rewrite(saved, describe=lambda settings: settings.update(tokenizer=plain)))
+    assert loaded.text.tokenizer.to_str() == plain

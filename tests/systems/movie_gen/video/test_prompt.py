@@ -37,6 +37,7 @@ def test_every_phrasing_of_training_is_understood():
             direction=first.direction,
             background=scene.background,
             companions=tuple((a.name, side(a)) for a in scene.actors[1:]),
+            sign="",
             notices=(),
         ), caption(scene, 1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from kinema.systems.movie_gen.video.recipe import (
     average,
     video_loss,
 )
+from kinema.text.characters import CharacterCodes
 from kinema.train import BatchIndex, run_stages
 from kinema.world.batches import WorldClips
 
@@ -186,18 +188,20 @@ def small_networks(monkeypatch, world_parts, small_clips):
     """`new_parts` finds a small codec and text encoder, each time a fresh copy."""
     monkeypatch.setattr(codec_recipe, "new_codec", lambda: copy.deepcopy(world_parts.codec))
     monkeypatch.setattr(text_recipe, "new_text_encoder", lambda: copy.deepcopy(world_parts.text))
-    config = world_parts.transformer.config
+    dims = (world_parts.text.dim, CharacterCodes().dim)
+    config = replace(world_parts.transformer.config, text_dims=dims)
     monkeypatch.setattr(recipe, "preset", lambda name, **changes: config)
 
 
 def test_from_nothing_to_a_file_and_again_to_the_same_file(small_networks, tmp_path):
     made = recipe.recipe(seed=3)
     names = [stage.name for stage in made.stages]
-    assert names == ["codec", "text", "pictures", "video", "curated-0", "curated-1"]
+    assert names == ["codec", "text", "pictures", "video", "words", "curated-0", "curated-1"]
     path = run(made, tmp_path / "run")
     first = path.read_bytes()
     parts = load_parts(path)
     assert parts.prompt_style == "world"
+    assert parts.characters is not None
     finals = [stage.model for stage in made.stages]
     assert torch.equal(parts.codec.spec.std, finals[0].spec.std.half().float())  # measured on the way
     assert not torch.allclose(parts.codec.spec.std, torch.ones(()))
@@ -236,7 +240,7 @@ def test_weights_that_are_none_are_refused(tmp_path):
 @pytest.mark.slow
 def test_the_command_makes_the_real_parts(tmp_path, capsys):
     out = tmp_path / "run"
-    sets = [f"{stage}.batch_size=2" for stage in ("codec", "text", "pictures", "video")]
+    sets = [f"{stage}.batch_size=2" for stage in ("codec", "text", "pictures", "video", "words")]
     options = [word for text in [*sets, "curated-0.batch_size=2"] for word in ("--set", text)]
     code = shell.run(app, ["train", "movie-gen-video", "--out", str(out), "--max-steps", "1", *options])
     assert code == 0, capsys.readouterr().err

@@ -6,8 +6,10 @@ alone is the model.
 
 from __future__ import annotations
 
+import base64
 import json
-from collections.abc import Mapping
+import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -19,27 +21,43 @@ from torch import Tensor, nn
 from kinema.codecs import TemporalAutoencoder, from_settings, to_settings
 from kinema.errors import UserError
 from kinema.systems.movie_gen.video.model import MovieGenTransformer, TransformerConfig
+from kinema.text.characters import CharacterCodes
 from kinema.text.nano import NanoTextConfig, NanoTextEncoder
+from kinema.text.states import TextStates
 from kinema.weights import load_strict, read_weights
 
 SCHEMA = 1
 METADATA_KEY = "kinema.movie_gen_video"
+MAX_TOKENIZER = 1 << 24  # bytes that a file may unpack to
 PromptStyle = Literal["world", "free"]  # bring prompts into the world's captions, or leave them as they are
 
 
 @dataclass
 class Parts:
-    """Codec, text encoder and transformer, and how prompts are meant to look."""
+    """Codec, text encoder and transformer, how prompts are meant to look, and what spells the quoted words (if any)."""
 
     codec: TemporalAutoencoder
     text: NanoTextEncoder
     transformer: MovieGenTransformer
     prompt_style: PromptStyle = "world"
+    characters: CharacterCodes | None = None
 
     @property
     def modules(self) -> dict[str, nn.Module]:
         """Name -> network, in the order in which they are stored."""
         return {"codec": self.codec, "text": self.text, "transformer": self.transformer}
+
+    def read(self, texts: Sequence[str], one_length: bool = False) -> tuple[TextStates, ...]:
+        """What the transformer is told of texts, one entry for each of its `text_dims`.
+
+        one_length: pad to the longest text there can be, so that compiled blocks see one shape.
+        """
+        states = self.text.encode(texts)
+        if one_length:
+            states = states.padded(self.text.max_tokens)
+        if self.characters is None:
+            return (states,)
+        return states, self.characters.encode(texts).to(states.embeds.device)
 
     def to(self, device: str | torch.device) -> Parts:
         """Move all networks."""
@@ -66,11 +84,28 @@ def save_parts(parts: Parts, path: str | Path, dtype: torch.dtype = torch.float1
         "schema": SCHEMA,
         "codec": to_settings(parts.codec),
         "text": parts.text.config.to_dict(),
-        "tokenizer": parts.text.tokenizer.to_str(),
+        "tokenizer": _packed(parts.text.tokenizer.to_str()),
         "transformer": parts.transformer.config.to_dict(),
         "prompt_style": parts.prompt_style,
+        "characters": parts.characters.max_tokens if parts.characters else 0,
     }
     save_file(tensors, str(path), metadata={METADATA_KEY: json.dumps(settings)})
+
+
+def _packed(text: str) -> str:
+    """A text in a fraction of its length, in characters that JSON leaves alone."""
+    return base64.b85encode(zlib.compress(text.encode(), 9)).decode()
+
+
+def _unpacked(text: str) -> str:
+    """What `_packed` was given; texts of files from before it come as they are."""
+    if text.startswith("{"):
+        return text
+    opened = zlib.decompressobj()
+    plain = opened.decompress(base64.b85decode(text), MAX_TOKENIZER)
+    if not opened.eof:
+        raise ValueError(f"the tokeniser is cut short, or longer than {MAX_TOKENIZER} bytes")
+    return plain.decode()
 
 
 def load_parts(path: str | Path) -> Parts:
@@ -90,11 +125,16 @@ def load_parts(path: str | Path) -> Parts:
             )
         codec, style = from_settings(settings["codec"]), settings["prompt_style"]
         text = NanoTextEncoder(
-            NanoTextConfig.from_dict(settings["text"]), Tokenizer.from_str(settings["tokenizer"])
+            NanoTextConfig.from_dict(settings["text"]), Tokenizer.from_str(_unpacked(settings["tokenizer"]))
         )
+        spelled = int(settings.get("characters", 0))
+        characters = CharacterCodes(spelled) if spelled else None
         transformer = MovieGenTransformer(TransformerConfig.from_dict(settings["transformer"]))
         if not isinstance(codec, TemporalAutoencoder) or style not in get_args(PromptStyle):
             raise ValueError("a part or the prompt style is none of this system's")
+        told = (text.dim, characters.dim) if characters else (text.dim,)
+        if not 0 <= spelled <= 64 or transformer.config.text_dims != told:
+            raise ValueError("the transformer is told of texts in another way")
         if text.tokenizer.get_vocab_size() > text.config.vocabulary_size:
             raise ValueError("the tokeniser knows more tokens than the encoder embeds")
     except UserError:
@@ -103,7 +143,7 @@ def load_parts(path: str | Path) -> Parts:
         raise UserError(
             f"'{name}' does not describe a Movie Gen Video model of kinema: use a file that `kinema train` wrote"
         ) from error
-    parts = Parts(codec=codec, text=text, transformer=transformer, prompt_style=style)
+    parts = Parts(codec=codec, text=text, transformer=transformer, prompt_style=style, characters=characters)
     for part, module in parts.modules.items():
         own = {k.removeprefix(f"{part}."): v.float() for k, v in state.items() if k.startswith(f"{part}.")}
         load_strict(module, own, path)

@@ -130,12 +130,11 @@ class MovieGenVideo:
         on_step: Callable[[int, Tensor], None] | None = None,
     ) -> Tensor:
         """Solve from noise (B, C, t, h, w) to a normalised latent under texts as the model reads them."""
-        model, encoder = self.parts.transformer, self.parts.text
-        states = encoder.encode(texts)
+        model, parts = self.parts.transformer, self.parts
+        states = parts.read(texts, one_length=self.compiled)
         if guidance_scale != 1.0:
-            states = TextStates.cat([states, encoder.encode([negative_text] * len(texts))])
-        if self.compiled:  # for one length of text, not for each that comes
-            states = states.padded(encoder.max_tokens)
+            without = parts.read([negative_text] * len(texts), one_length=self.compiled)
+            states = tuple(TextStates.cat(pair) for pair in zip(states, without, strict=True))
         with self.precision.autocast():
             condition = model.prepare(states)
 

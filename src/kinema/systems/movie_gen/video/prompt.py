@@ -15,6 +15,7 @@ from kinema.errors import UserError
 from kinema.systems.movie_gen.video import meanings
 from kinema.systems.movie_gen.video.lexicon import OTHER_COLOURS
 from kinema.systems.movie_gen.video.reading import PLAIN_DIRECTIONS, Noun, Reader, Verb
+from kinema.systems.movie_gen.video.spelling import take_words
 from kinema.world import atlas
 from kinema.world.captions import MOTION_PHRASES, article, canonical_words
 
@@ -43,6 +44,7 @@ class Understood:
     direction: str
     background: str
     companions: tuple[tuple[str, str], ...]  # (name, "left" or "right")
+    sign: str  # what a sign says, "" for none
     notices: tuple[str, ...]  # plain sentences
 
 
@@ -57,7 +59,8 @@ def understand(prompt: str) -> Understood:
     """
     if not prompt:
         raise UserError("the prompt is empty: say what the clip shows, such as 'a fox jumps in the snow'")
-    read = Reader(prompt)
+    words, sign, spelled = take_words(prompt)
+    read = Reader(words)
     notices = read.notices
     names = _objects(read.nouns, notices)
     if not names:
@@ -85,14 +88,16 @@ def understand(prompt: str) -> Understood:
     camera = read.camera or "static"
     if read.ignored:
         notices.append(f"nano left out {_listed(read.ignored)}.")
+    notices += spelled
     return Understood(
-        caption=canonical_words(subject, motion, direction, background, companions, camera),
+        caption=canonical_words(subject, motion, direction, background, companions, camera, sign),
         camera=camera,
         subject=subject,
         motion=motion,
         direction=direction,
         background=background,
         companions=companions,
+        sign=sign,
         notices=tuple(dict.fromkeys(notices)),
     )
 

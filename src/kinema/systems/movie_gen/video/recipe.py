@@ -26,11 +26,13 @@ from kinema.systems.movie_gen.video.model import MovieGenTransformer, preset
 from kinema.systems.movie_gen.video.parts import Parts, load_parts, save_parts
 from kinema.systems.movie_gen.video.tags import tagged, training_texts
 from kinema.text.alignment import AlignedText
+from kinema.text.characters import CharacterCodes
 from kinema.train import BatchIndex, Recipe, Stage, seed_everything
 from kinema.world.batches import WorldClips
 from kinema.world.scene import WorldSpec
 
 LATENT_GRID = (4, 8, 8)  # 16 frames of 64x64 through nano's codec
+SECOND_SCENES = 2_000_000  # from here on training has seen none when the second half begins
 TEXT_DROP = 0.1  # share of prompts replaced by the empty one, for guidance (the paper gives none)
 NANO_WORLD = WorldSpec(
     vocabulary="nano",
@@ -39,9 +41,20 @@ NANO_WORLD = WorldSpec(
     appealing=0.25,
     fps=codec_recipe.RATES,
 )
+# Words to spell, and the mix of objects and cameras that prompts will have.
+SIGNED_CLIPS = WorldSpec(
+    vocabulary="nano",
+    actor_odds=(0.75, 0.19, 0.06),
+    static_camera=0.5,
+    appealing=0.3,
+    fps=codec_recipe.RATES,
+    sign_odds=0.35,
+    sign_letters=(1, 4),
+)
+SIGNED_PICTURES = replace(SIGNED_CLIPS, sign_odds=0.65)
 # The curated set: one finish, one subject or two, cameras that mostly rest.
-CURATED_WORLD = WorldSpec(
-    vocabulary="nano", actor_odds=(0.9, 0.1, 0.0), static_camera=0.65, appealing=1.0, fps=(8.0,)
+CURATED_WORLD = replace(
+    SIGNED_CLIPS, actor_odds=(0.85, 0.12, 0.03), static_camera=0.55, appealing=1.0, fps=(8.0,), sign_odds=0.25
 )
 
 
@@ -54,23 +67,35 @@ class Batch:
 
 
 class WorldSource:
-    """Clips and pictures of a world with tagged captions; every `picture_every`-th step is pictures."""
+    """Clips and pictures of a world with tagged captions; every `picture_every`-th step is pictures.
 
-    def __init__(self, spec: WorldSpec, picture_every: int, pictures_per_clip: int = 4) -> None:
-        self.clips = WorldClips(spec=spec)
-        self.pictures = WorldClips(spec=spec, num_frames=1)
+    pictures: the world of the pictures, where it is another. first: the number of the first scene.
+    """
+
+    def __init__(
+        self,
+        spec: WorldSpec,
+        picture_every: int,
+        pictures_per_clip: int = 4,
+        pictures: WorldSpec | None = None,
+        first: int = 0,
+    ) -> None:
+        self.clips, self.first = WorldClips(spec=spec), first
+        self.pictures = WorldClips(spec=pictures or spec, num_frames=1)
         self.picture_every, self.pictures_per_clip = picture_every, pictures_per_clip
 
     def __call__(self, index: BatchIndex) -> Batch:
         if self.picture_every and index.step % self.picture_every == 0:
-            first = index.indices.start * self.pictures_per_clip
-            numbers = range(first, first + len(index.indices) * self.pictures_per_clip)
-            return Batch(self.pictures.pixels(numbers), self.texts(numbers))
-        return Batch(self.clips.pixels(index.indices), self.texts(index.indices))
+            start = self.first + index.indices.start * self.pictures_per_clip
+            return self.drawn(
+                self.pictures, range(start, start + len(index.indices) * self.pictures_per_clip)
+            )
+        start = self.first + index.indices.start
+        return self.drawn(self.clips, range(start, start + len(index.indices)))
 
-    def texts(self, numbers: Sequence[int]) -> list[str]:
-        """Tagged captions of these scenes."""
-        return training_texts(self.clips.scenes(numbers), numbers)
+    def drawn(self, world: WorldClips, numbers: Sequence[int]) -> Batch:
+        """Pixels and tagged captions of these scenes."""
+        return Batch(world.pixels(numbers), training_texts(world.scenes(numbers), numbers))
 
 
 class FolderSource:
@@ -106,7 +131,7 @@ def video_loss(
         texts = ["" if gone else text for text, gone in zip(batch.texts, dropped.tolist(), strict=True)]
         with torch.no_grad():
             latent = parts.codec.encode(batch.pixels.to(device)).float()
-            states = parts.text.encode(texts).padded(parts.text.max_tokens)  # one shape: compiled once
+            states = parts.read(texts, one_length=True)  # one shape: compiled once
         value, logs = flow_matching_loss(lambda x, t: model(x, t, states), latent, generator, logit_normal)
         return value, {"velocity_rms": logs["velocity_rms"]}
 
@@ -115,9 +140,10 @@ def video_loss(
 
 def new_parts(size: str = "nano") -> Parts:
     """Untrained networks. The codec already stands at its principal components."""
-    codec, text = codec_recipe.new_codec(), text_recipe.new_text_encoder()
-    config = preset(size, latent_channels=codec.spec.channels, text_dims=(text.dim,), grid=LATENT_GRID)
-    return Parts(codec=codec, text=text, transformer=MovieGenTransformer(config))
+    codec, text, characters = codec_recipe.new_codec(), text_recipe.new_text_encoder(), CharacterCodes()
+    dims = (text.dim, characters.dim)
+    config = preset(size, latent_channels=codec.spec.channels, text_dims=dims, grid=LATENT_GRID)
+    return Parts(codec=codec, text=text, transformer=MovieGenTransformer(config), characters=characters)
 
 
 def transformer_stage(
@@ -162,6 +188,16 @@ def video_stage(parts: Parts, source: Callable[[BatchIndex], Batch] | None, step
     """Text to video, one batch of pictures to ten of clips."""
     source = source or WorldSource(NANO_WORLD, picture_every=11)
     return transformer_stage("video", parts, source, steps=steps, batch_size=32, decay_fraction=0.3)
+
+
+def words_stage(
+    parts: Parts, source: Callable[[BatchIndex], Batch] | None = None, steps: int = 3600
+) -> Stage:
+    """Text to video again, with words to spell and more pictures: the rate rises once more and falls to nothing."""
+    source = source or WorldSource(
+        SIGNED_CLIPS, picture_every=5, pictures=SIGNED_PICTURES, first=SECOND_SCENES
+    )
+    return transformer_stage("words", parts, source, steps=steps, batch_size=32, decay_fraction=0.35)
 
 
 def curated_stage(parts: Parts, source: Callable[[BatchIndex], Batch] | None, arm: int) -> Stage:
@@ -224,6 +260,7 @@ def recipe(preset: str = "nano", data: Path | None = None, seed: int = 0, init: 
         text_recipe.text_stage(AlignedText(parts.text)),
         picture_stage(parts),
         video_stage(parts, source),
+        *([] if data else [words_stage(parts)]),
         *arms,
     ]
     return Recipe(stages=stages, finish=lambda folder: _save(parts, arms, folder))
