@@ -1,0 +1,134 @@
+"""Flow matching against v-prediction diffusion at equal compute, the law of training times apart from the path.
+
+    python experiments/movie_gen_video/flow_matching_vs_diffusion.py
+
+Two paths (straight; variance-preserving with zero terminal signal-to-noise, Stable Diffusion's levels rescaled) times
+two laws of training times (logit-normal, uniform), the same network, data, noise, steps and guidance. Each path has
+its own sampler: Euler along the velocity; DDIM on trailing levels.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import common
+from common import STEPS, Solver, Velocity, arguments, finish, kept, load_study, new_model, train
+
+from kinema.flow import diffusion
+from kinema.flow.objective import flow_matching_loss
+from kinema.flow.schedules import linear, linear_quadratic
+from kinema.flow.solvers import euler
+from kinema.flow.times import TimeLaw, logit_normal, uniform
+
+SIGNAL = diffusion.zero_terminal_signal()
+NAME = "flow_matching_vs_diffusion"
+FIGURES = (*common.SHOWN, "all four", "frechet")
+TRAIN_STEPS, BATCH = 300, 48
+
+
+@dataclass(frozen=True)
+class Arm:
+    """How one arm learns, and with which samplers its clips are made: name -> solver."""
+
+    loss: Callable[[Velocity, Tensor, torch.Generator], Tensor]
+    solvers: dict[str, Solver]
+
+
+def straight(law: TimeLaw) -> Arm:
+    """Flow matching."""
+    return Arm(
+        lambda velocity, x, generator: flow_matching_loss(velocity, x, generator, law)[0],
+        {
+            "Euler": lambda v, x: euler(v, x, linear(STEPS)),
+            "Euler, linear-quadratic": lambda v, x: euler(v, x, linear_quadratic(STEPS)),
+        },
+    )
+
+
+def diffused(law: TimeLaw) -> Arm:
+    """v-prediction with zero terminal signal-to-noise."""
+
+    def loss(network: Velocity, x: Tensor, generator: torch.Generator) -> Tensor:
+        t = law(len(x), generator)
+        noise = torch.randn(x.shape, generator=generator)
+        signal = diffusion.signal_at(t, SIGNAL)
+        made = network(diffusion.interpolate(noise, x, signal), t).float()
+        return (made - diffusion.v_target(noise, x, signal)).square().mean()
+
+    return Arm(loss, {"DDIM": ddim})
+
+
+def ddim(network: Velocity, x: Tensor, steps: int = STEPS) -> Tensor:
+    """Deterministic DDIM from pure noise; levels trail, so the first is the one without signal."""
+    for start, end in pairwise(linear(steps).tolist()):
+        t = torch.full((len(x),), start)
+        here = diffusion.signal_at(t, SIGNAL)
+        there = diffusion.signal_at(torch.full_like(t, end), SIGNAL)
+        v = network(x, t)
+        x = diffusion.interpolate(
+            diffusion.noise_from_v(x, v, here), diffusion.data_from_v(x, v, here), there
+        )
+    return x
+
+
+ARMS = {
+    "straight, logit-normal": straight(logit_normal),
+    "straight, uniform": straight(uniform),
+    "diffusion, logit-normal": diffused(logit_normal),
+    "diffusion, uniform": diffused(uniform),
+}
+
+
+def run(study: common.Study, arm: Arm, steps: int, seed: int) -> dict[str, dict[str, float]]:
+    """Train one arm: sampler -> figures."""
+    model = new_model(seed)
+    train(study, model, arm.loss, lambda index: common.drawn(study.clips, index), steps, BATCH, seed)
+    return {
+        name: common.score(study, common.sample(study, model, solve, seed))
+        for name, solve in arm.solvers.items()
+    }
+
+
+def main() -> None:
+    """The command."""
+    given = arguments(__doc__)
+    study = load_study(given.quick)
+    settings = common.settings(study) | {"steps": 2 if given.quick else TRAIN_STEPS, "batch": BATCH}
+    runs: dict[str, list[dict[str, float]]] = {}
+    spent = study.cpu_seconds
+    for seed in range(given.seeds):
+        for name, arm in ARMS.items():
+            asked = settings | {"arm": name}
+            done = kept(
+                NAME, given, seed, asked, lambda arm=arm, seed=seed: run(study, arm, settings["steps"], seed)
+            )
+            spent += done["cpu_seconds"]
+            for sampler, row in done["result"].items():
+                runs.setdefault(f"{name}; {sampler}", []).append(row)
+    result = {
+        "settings": settings,
+        "arms": common.summary(runs),
+        "true_clips": study.ceiling | {"frechet": study.frechet_floor},
+    }
+    print(common.table(result["arms"], FIGURES))
+    shown = ("motion", "identity", "all four", "frechet")
+    finish(
+        NAME,
+        given,
+        spent,
+        result,
+        lambda figure: common.bars(figure, result["arms"], shown, result["true_clips"]),
+    )
+
+
+if __name__ == "__main__":
+    main()
