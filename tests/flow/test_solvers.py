@@ -122,3 +122,37 @@ def test_loss_keeps_the_inputs_dtype_for_the_network_and_float32_for_itself() ->
     loss, _ = flow_matching_loss(velocity, data, torch.Generator().manual_seed(0))
     assert dtypes == [(torch.bfloat16, torch.float32)]
     assert loss.dtype == torch.float32
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 12])
+@pytest.mark.parametrize("shift", [3.0, 5.0])
+def test_unipc_is_diffusers(steps: int, shift: float) -> None:
+    scheduler = peer("diffusers").UniPCMultistepScheduler(
+        prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=shift
+    )
+    scheduler.set_timesteps(steps)
+    scheduler.sigmas = scheduler.sigmas.double()
+
+    def velocity(x: Tensor, t: Tensor) -> Tensor:
+        return torch.tanh(1.3 * x + t[:, None]) - 0.7 * x
+
+    start = torch.randn(3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    theirs = start
+    for sigma, timestep in zip(scheduler.sigmas, scheduler.timesteps, strict=False):
+        output = -velocity(theirs, (1 - sigma).expand(3))
+        theirs = scheduler.step(output, timestep, theirs, return_dict=False)[0]
+    told: list[int] = []
+    ours = solvers.unipc(velocity, start, 1 - scheduler.sigmas, lambda done, _: told.append(done))
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+    assert told == list(range(1, steps + 1))
+
+
+def test_unipc_is_far_closer_than_euler() -> None:
+    start = torch.tensor([[1.0], [-2.0]], dtype=torch.float64)
+    exact = start * math.exp(math.sin(1))
+    for steps in (8, 16):
+        errors = [
+            (solver(growing, start, schedules.linear(steps)) - exact).abs().max()
+            for solver in (solvers.unipc, solvers.euler)
+        ]
+        assert errors[0] < 0.2 * errors[1]
