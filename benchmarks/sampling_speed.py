@@ -1,12 +1,15 @@
 """How long sampling takes: kinema's Wan 2.1 against diffusers', the same weights, noise, steps and guidance.
 
-    python benchmarks/sampling_speed.py [--steps 50] [--threads 2] [--size 4 32 32] [--cache 0.1]
+    python benchmarks/sampling_speed.py [--steps 50] [--threads 2] [--size 4 32 32] [--cache 0.1] [--no-compile]
 
-Theirs is `WanPipeline` itself, from text states to the latent: two passes a step, the text embedded in each. Ours is
-`solve`: guidance in one batch, what the steps share computed once, and that counted in. Both run once for one step
-unmeasured, then in turns, in one process; the latents must agree, or there is no figure. The weights are random (the
-time does not depend on them), the shape is that of the 1.3B model made narrower and shallower. With --cache the step
-cache is timed as well; what it skips depends on the weights, so with random ones that line says only that it works.
+Theirs is `WanPipeline` itself, from text states to the latent: two passes a step, 512 text tokens embedded in each.
+Ours is `solve`, what it computes once counted in. Each runs once for two steps unmeasured, then they are timed in one
+process, in float32 and in bfloat16; theirs in bfloat16 is as `from_pretrained` with that `torch_dtype` gives it.
+The latents must agree, or there is no figure. The weights are random (the time does not depend on them), the shape is
+that of the 1.3B model made narrower and shallower. What the step cache skips and what that does depends on the weights.
+
+The products alone are the block's matrix products and attention at our shapes, timed by themselves: no implementation
+with the same kernels can be faster than that.
 """
 
 from __future__ import annotations
@@ -27,15 +30,20 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from kinema.flow.solvers import euler
+from kinema.nn.attention import attention
+from kinema.systems.movie_gen.video.wan.config import WanConfig
+from kinema.systems.movie_gen.video.wan.files import stays_float32
 from kinema.systems.movie_gen.video.wan.keys import to_diffusers
-from kinema.systems.movie_gen.video.wan.model import WanConfig, WanTransformer
-from kinema.systems.movie_gen.video.wan.pipeline import Sampled, solve
+from kinema.systems.movie_gen.video.wan.model import WanTransformer
+from kinema.systems.movie_gen.video.wan.pipeline import solve
 from kinema.text.states import TextStates
+from kinema.train.blocks import compile_blocks, uncompile_blocks
 from kinema.train.precision import Precision
 from tests.parity import shim_torchvision
 
 GUIDANCE_SCALE, SHIFT = 5.0, 3.0
-PROMPT_TOKENS, NEGATIVE_TOKENS = 60, 120
+LIMITS = {"fp32": 1e-3, "bf16": 0.1}  # on the relative difference of latents
 
 
 def random_model(config: WanConfig) -> WanTransformer:
@@ -44,6 +52,13 @@ def random_model(config: WanConfig) -> WanTransformer:
     model = WanTransformer(config)
     torch.nn.init.normal_(model.head.head.weight, std=0.02)
     return model.eval().requires_grad_(False)
+
+
+def hold_in_bfloat16(module: torch.nn.Module, stays: Callable[[str], bool]) -> None:
+    """Cast the parameters whose names do not have to stay."""
+    for name, parameter in module.named_parameters():
+        if not stays(name):
+            parameter.data = parameter.data.to(torch.bfloat16)
 
 
 def their_pipeline(model: WanTransformer) -> Any:
@@ -64,9 +79,10 @@ def their_pipeline(model: WanTransformer) -> Any:
         num_layers=config.depth,
     )
     transformer.load_state_dict(to_diffusers(model.state_dict()))
+    transformer.eval().requires_grad_(False)
     scheduler = FlowMatchEulerDiscreteScheduler(shift=SHIFT)
     pipeline = WanPipeline(
-        tokenizer=None, text_encoder=None, vae=None, scheduler=scheduler, transformer=transformer.eval()
+        tokenizer=None, text_encoder=None, vae=None, scheduler=scheduler, transformer=transformer
     )
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
@@ -79,11 +95,36 @@ def timed(run: Callable[[], Tensor]) -> tuple[float, Tensor]:
     return time.perf_counter() - start, result
 
 
+@torch.inference_mode()
+def products_alone(config: WanConfig, tokens: int, dtype: torch.dtype) -> float:
+    """Seconds for the matrix products and self-attention of one guided step, nothing between them."""
+    dim, heads = config.dim, config.num_heads
+
+    def seconds(run: Callable[[], Tensor]) -> float:
+        run()
+        return min(timed(run)[0] for _ in range(5))
+
+    def product(width: int, out: int) -> float:
+        x, weight = torch.randn(2 * tokens, width, dtype=dtype), torch.randn(out, width, dtype=dtype)
+        buffer = torch.empty(2 * tokens, out, dtype=dtype)
+        return seconds(lambda: torch.mm(x, weight.T, out=buffer))
+
+    q = torch.randn(2, heads, tokens, dim // heads, dtype=dtype)
+    block = 6 * product(dim, dim) + product(dim, config.hidden) + product(config.hidden, dim)
+    return config.depth * (block + seconds(lambda: attention(q, q, q)))
+
+
 def processor() -> str:
     """The name of the CPU."""
     info = Path("/proc/cpuinfo")
     names = [line for line in info.read_text().splitlines() if "model name" in line] if info.exists() else []
     return names[0].partition(":")[2].strip() if names else platform.processor()
+
+
+def distance(one: Tensor, other: Tensor) -> tuple[float, float]:
+    """The norm of the difference over that of `other`, and the largest difference."""
+    difference = one.float() - other.float()
+    return float(difference.norm() / other.float().norm()), float(difference.abs().max())
 
 
 def main() -> None:
@@ -94,102 +135,130 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=1)
-    parser.add_argument("--dim", type=int, default=384)
+    parser.add_argument("--dim", type=int, default=768)
     parser.add_argument("--depth", type=int, default=6)
-    parser.add_argument("--heads", type=int, default=3)
+    parser.add_argument("--heads", type=int, default=6)
     parser.add_argument("--size", type=int, nargs=3, default=(4, 32, 32), help="latent frames, rows, columns")
     parser.add_argument(
-        "--precision", choices=("fp32", "bf16"), default="fp32", help="of the products of both"
+        "--prompt-tokens", type=int, nargs=2, default=(20, 30), help="prompt, negative prompt"
     )
-    parser.add_argument("--cache", type=float, help="also time the step cache at this threshold")
+    parser.add_argument("--precisions", nargs="+", choices=("fp32", "bf16"), default=["fp32", "bf16"])
+    parser.add_argument(
+        "--cache", type=float, default=0.1, help="threshold of the step cache; 0 leaves it out"
+    )
+    parser.add_argument("--no-compile", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
 
-    hidden = round(options.dim * 8960 / 1536)  # the ratio of the 1.3B model
+    hidden = round(options.dim * 8960 / 1536 / 64) * 64  # the ratio of the 1.3B model
     config = WanConfig(dim=options.dim, depth=options.depth, num_heads=options.heads, hidden=hidden)
     model = random_model(config)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
     theirs = their_pipeline(model)
     generator = torch.Generator().manual_seed(1)
     frames, rows, columns = options.size
     noise = torch.randn(1, config.latent_channels, frames, rows, columns, generator=generator)
-    mask = torch.arange(NEGATIVE_TOKENS) < torch.tensor([[PROMPT_TOKENS], [NEGATIVE_TOKENS]])
-    embeds = torch.randn(2, NEGATIVE_TOKENS, config.text_dim, generator=generator) * mask.unsqueeze(2)
+    tokens = int(noise[0, 0].numel() / 4)
+    longest = max(options.prompt_tokens)
+    mask = torch.arange(longest) < torch.tensor(options.prompt_tokens)[:, None]
+    embeds = torch.randn(2, longest, config.text_dim, generator=generator) * mask.unsqueeze(2)
     states = TextStates(embeds, mask)
     prompt, negative = states.padded(config.text_tokens).embeds.split(1)
-    precision = Precision.choose(options.precision)
 
     def run_theirs(steps: int) -> Tensor:
-        with precision.autocast():
-            return theirs(
-                prompt_embeds=prompt,
-                negative_prompt_embeds=negative,
-                latents=noise,
-                num_inference_steps=steps,
-                guidance_scale=GUIDANCE_SCALE,
-                num_frames=4 * (frames - 1) + 1,
-                height=8 * rows,
-                width=8 * columns,
-                output_type="latent",
-            ).frames
+        latent: Tensor = theirs(
+            prompt_embeds=prompt,
+            negative_prompt_embeds=negative,
+            latents=noise,
+            num_inference_steps=steps,
+            guidance_scale=GUIDANCE_SCALE,
+            num_frames=4 * (frames - 1) + 1,
+            height=8 * rows,
+            width=8 * columns,
+            output_type="latent",
+        ).frames
+        return latent
 
     def times(steps: int) -> Tensor:
         theirs.scheduler.set_timesteps(steps)
         return 1 - theirs.scheduler.sigmas.double()
 
-    def run_ours(steps: int) -> Tensor:
-        return solve(model, states, noise, times(steps), GUIDANCE_SCALE, precision).latent
+    said: list[str] = []
 
-    run_ours(1), run_theirs(1)
-    ours_seconds, theirs_seconds = [], []
-    ours = reference = noise
-    for _ in range(options.repeats):
-        seconds, ours = timed(lambda: run_ours(options.steps))
-        ours_seconds.append(seconds)
-        seconds, reference = timed(lambda: run_theirs(options.steps))
-        theirs_seconds.append(seconds)
-    difference = float((ours - reference).norm() / reference.norm())
-    if difference > (1e-3 if options.precision == "fp32" else 0.1):
-        raise SystemExit(f"the two latents differ by {difference:.2g}, so the times compare different work")
+    def run_ours(steps: int, precision: Precision, cache: float | None = None) -> Tensor:
+        sampled = solve(
+            model, states, noise, times(steps), GUIDANCE_SCALE, precision, cache=cache, solver=euler
+        )
+        said.append(str(sampled.cache))
+        return sampled.latent
 
-    mine, other = statistics.median(ours_seconds), statistics.median(theirs_seconds)
-    result: dict[str, Any] = {
-        "kinema_seconds": round(mine, 2),
-        "diffusers_seconds": round(other, 2),
-        "ratio": round(other / mine, 3),
-        "relative_difference": difference,
-        "tokens": int(noise[0, 0].numel() / 4),
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
-    }
-    if options.cache is not None:
-
-        def run_cached(measure: bool) -> Sampled:
-            path = times(options.steps)
-            return solve(
-                model,
-                states,
-                noise,
-                path,
-                GUIDANCE_SCALE,
-                precision,
-                cache=options.cache,
-                measure_cache=measure,
+    results: list[dict[str, Any]] = []
+    exact: Tensor | None = None
+    print(f"| {options.steps} guided steps | seconds | diffusers / this | difference to diffusers |")
+    print("|---|---|---|---|")
+    for name in options.precisions:
+        if name == "bf16":
+            keep = theirs.transformer._keep_in_fp32_modules
+            hold_in_bfloat16(theirs.transformer, lambda n, keep=keep: any(k in n.split(".") for k in keep))
+            hold_in_bfloat16(model, stays_float32)
+        precision = Precision.choose(name)
+        ways: dict[str, Callable[[int], Tensor]] = {
+            "diffusers, eager": run_theirs,
+            "kinema, eager": lambda steps, p=precision: run_ours(steps, p),
+        }
+        if options.cache:
+            ways[f"kinema, eager, step cache {options.cache:g}"] = lambda steps, p=precision: run_ours(
+                steps, p, options.cache
             )
-
-        seconds, _ = timed(lambda: run_cached(False).latent)
-        result |= {"cached_seconds": round(seconds, 2), "cache": str(run_cached(True).cache)}
-    print(f"{options.steps} guided steps, {options.precision}, seconds in the same run:")
-    print(
-        f"| kinema | diffusers | diffusers / kinema |\n|---|---|---|\n| {mine:.1f} | {other:.1f} | {other / mine:.2f} |"
-    )
+        if not options.no_compile:
+            ways["kinema, compiled"] = lambda steps, p=precision: run_ours(steps, p)
+        latents: dict[str, Tensor] = {}
+        base = 0.0
+        for way, run in ways.items():
+            blocks = compile_blocks(model) if "compiled" in way else []
+            run(2)
+            seconds = []
+            for _ in range(options.repeats):
+                each, latents[way] = timed(lambda run=run: run(options.steps))
+                seconds.append(each)
+            uncompile_blocks(blocks)
+            took = statistics.median(seconds)
+            base = base or took
+            reference = latents["diffusers, eager"]
+            relative, largest = distance(latents[way], reference)
+            if "cache" not in way and relative > LIMITS[name]:
+                raise SystemExit(f"{way} differs by {relative:.2g}, so the times compare different work")
+            note = f"{relative:.1e} (largest {largest:.1e})"
+            row = {"precision": name, "way": way, "seconds": round(took, 2), "ratio": round(base / took, 3)}
+            row |= {"relative_difference": relative, "largest_difference": largest}
+            if "cache" in way:
+                error, _ = distance(latents[way], latents["kinema, eager"])
+                row |= {"cache": said[-1], "cache_error": error}
+                note = f"{said[-1]}, relative error {error:.2g}"
+            if exact is not None:
+                row["relative_difference_to_fp32"] = distance(latents[way], exact)[0]
+                note += f"; to fp32 {row['relative_difference_to_fp32']:.1e}"
+            print(f"| {name}: {way} | {took:.1f} | {base / took:.2f} | {note} |", flush=True)
+            results.append(row)
+        exact = latents["diffusers, eager"] if name == "fp32" else exact
+        alone = options.steps * products_alone(
+            config, tokens, torch.bfloat16 if name == "bf16" else torch.float32
+        )
+        print(f"| {name}: products alone | {alone:.1f} | {base / alone:.2f} | |", flush=True)
+        results.append({"precision": name, "way": "products alone", "seconds": round(alone, 2)})
     import diffusers
 
-    result |= {
+    facts = {
+        "results": results,
+        "tokens": tokens,
+        "text_tokens": list(options.prompt_tokens),
+        "parameters": parameters,
         "command": " ".join(["python", *sys.argv]),
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "machine": f"{processor()}, {options.threads} threads",
         "versions": {"torch": torch.__version__, "diffusers": diffusers.__version__},
     }
-    print(json.dumps(result))
+    print(json.dumps(facts))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from kinema.errors import UserError
-from kinema.weights import check_weights_path, read_header, weights_hash
+from kinema.weights import check_weights_folder, check_weights_path, read_header, weights_hash
 
 PACKAGE: Final = Path(__file__).parent
 
@@ -32,19 +32,23 @@ class Entry:
     evaluator: str | None  # (pipeline, ...) -> report
     preset: str  # the size that this name builds
     presets: tuple[str, ...]  # every size that the room knows
-    nano_weights: str  # a file inside the package
+    nano_weights: str | None  # a file inside the package; None: the user brings a downloaded folder
     official_weights: str  # why there are none, or how to get them
     paper_title: str
     paper: str
     code_licence: str = "Apache-2.0"
     weights_licence: str = "Apache-2.0"
     makes: str = "generate"  # the command that uses it: from text, or `upsample` from a clip
+    options: tuple[str, ...] = ()  # of `generate`: compile, offload, cache
+    aliases: tuple[str, ...] = ()
+    long_evaluator: str | None = None  # the same for clips longer than the model was trained for
     planner: str | None = None  # (size, num_frames, height, width) -> kinema.train.plan.Subject
 
     @property
-    def nano_path(self) -> Path:
-        """Where the weights that travel with the package are."""
-        return PACKAGE / self.nano_weights
+    def nano_path(self) -> Path | None:
+        """Where the weights that travel with the package are, if they are in this copy."""
+        path = None if self.nano_weights is None else PACKAGE / self.nano_weights
+        return path if path is not None and path.is_file() else None
 
     @property
     def verbs(self) -> tuple[str, ...]:
@@ -63,7 +67,9 @@ MODELS: Final[dict[str, Entry]] = {
             builder="kinema.systems.movie_gen.video.pipeline:load",
             recipe="kinema.systems.movie_gen.video.recipe:recipe",
             evaluator="kinema.eval.movie_gen_video:evaluate",
+            long_evaluator="kinema.eval.seams:evaluate_long",
             planner="kinema.systems.movie_gen.video.planning:planner",
+            options=("compile",),
             preset="nano",
             presets=("nano", "1b", "5b", "30b"),
             nano_weights="systems/movie_gen/video/nano.safetensors",
@@ -86,6 +92,25 @@ MODELS: Final[dict[str, Entry]] = {
             paper_title="Movie Gen: A Cast of Media Foundation Models",
             paper="https://arxiv.org/abs/2410.13720",
         ),
+        Entry(
+            name="wan-2.1",
+            aliases=("wan",),
+            title="Wan 2.1, text to video",
+            summary="text to video with the open weights of Wan 2.1, from a folder of yours",
+            builder="kinema.systems.movie_gen.video.wan.load:open_folder",
+            recipe=None,
+            evaluator=None,
+            options=("compile", "offload", "cache"),
+            preset="1.3b",
+            presets=("1.3b", "14b"),
+            nano_weights=None,
+            official_weights=(
+                "their owner offers them at https://huggingface.co/Wan-AI/Wan2.1-T2V-1.3B and Wan2.1-T2V-14B, each "
+                "also with -Diffusers behind its name; download one and give its folder with --weights FOLDER"
+            ),
+            paper_title="Wan: Open and Advanced Large-Scale Video Generative Models",
+            paper="https://arxiv.org/abs/2503.20314",
+        ),
     ]
 }
 
@@ -96,16 +121,21 @@ def find(name: str) -> Entry:
         return MODELS[name]
     if f"{name}-nano" in MODELS:  # a system's own name means its smallest model
         return MODELS[f"{name}-nano"]
+    for entry in MODELS.values():
+        if name in entry.aliases:
+            return entry
     raise UserError(f"there is no model '{name}'; {closest(name, MODELS)}. `kinema models` lists them all")
 
 
-def load(name: str, weights: str | Path = "nano", device: str = "cpu") -> Any:
+def load(name: str, weights: str | Path = "nano", device: str = "cpu", **options: Any) -> Any:
     """Build a ready pipeline.
 
     Args:
         name: a name of the table, see `kinema models`.
-        weights: `"nano"` for those inside the package, `"official"` for published ones, or a path to a file.
+        weights: `"nano"` for those inside the package, `"official"` for published ones, or a path: to a file, or to
+            the folder that was downloaded where a model is published as one.
         device: `"cpu"`, `"cuda"`, `"cuda:1"`, `"mps"`, or `"auto"` for the best that is there.
+        options: what this model's builder takes besides.
 
     Raises:
         UserError: the name, the weights or the device do not exist, or the file is damaged or does not fit.
@@ -113,20 +143,27 @@ def load(name: str, weights: str | Path = "nano", device: str = "cpu") -> Any:
     entry = find(name)
     path = resolve_weights(entry, weights)
     device = resolve_device(device)
-    return resolve(entry.builder)(path, device)
+    return resolve(entry.builder)(path, device, **options)
 
 
 def resolve_weights(entry: Entry, weights: str | Path) -> Path:
-    """Turn `"nano"`, `"official"` or a path into a file that exists and whose header is sound. Imports no torch."""
+    """Turn `"nano"`, `"official"` or a path into what exists and whose header is sound. Imports no torch."""
+    if entry.nano_weights is None:
+        if str(weights) in ("nano", "official"):
+            raise UserError(f"the weights of {entry.name} are not inside kinema: {entry.official_weights}")
+        path = Path(weights)
+        check_weights_folder(path)
+        return path
     if str(weights) == "official":
         raise UserError(f"{entry.official_weights}: use weights='nano', or a path to weights of your own")
     if str(weights) == "nano":
-        path = entry.nano_path
-        if not path.is_file():
+        nano = entry.nano_path
+        if nano is None:
             raise UserError(
                 f"this copy of kinema lacks the nano weights of {entry.name}: install it again, or train them "
                 f"with `kinema train {entry.name} --out RUN` and pass the file with --weights"
             )
+        path = nano
     else:
         path = Path(weights)
         check_weights_path(path)
@@ -185,10 +222,10 @@ def describe(entry: Entry) -> dict[str, Any]:
         "official_weights": entry.official_weights,
         "nano_weights": None,
     }
-    if entry.nano_path.is_file():
+    if path := entry.nano_path:
         facts["nano_weights"] = {
-            "hash": weights_hash(entry.nano_path),
-            "mebibytes": round(entry.nano_path.stat().st_size / 2**20, 1),
-            "parameters": read_header(entry.nano_path).num_parameters,
+            "hash": weights_hash(path),
+            "mebibytes": round(path.stat().st_size / 2**20, 1),
+            "parameters": read_header(path).num_parameters,
         }
     return facts

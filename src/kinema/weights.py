@@ -53,7 +53,18 @@ class Header:
 
 
 def weights_hash(path: str | Path) -> str:
-    """The first 12 hex digits of the file's SHA-256: the name under which provenance records the weights."""
+    """The first 12 hex digits of the file's SHA-256: the name under which provenance records the weights.
+
+    Of a folder, in which tens of gigabytes may lie, the names, sizes and beginnings of its weight files count.
+    """
+    if Path(path).is_dir():
+        digest = hashlib.sha256()
+        for name, part in sorted(
+            (file.name, file) for file in Path(path).rglob("*") if file.suffix in SUFFIXES
+        ):
+            with part.open("rb") as file:
+                digest.update(f"{name} {part.stat().st_size} ".encode() + file.read(2**20))
+        return digest.hexdigest()[:HASH_DIGITS]
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:HASH_DIGITS]
 
@@ -131,6 +142,19 @@ def check_weights_path(path: str | Path) -> None:
         )
     if not path.is_file():
         raise UserError(f"there is no weight file at '{path}': check the path")
+
+
+def check_weights_folder(path: str | Path) -> None:
+    """Refuse a path that is no folder with weight files in it, or one level below."""
+    path = Path(path)
+    if not path.is_dir():
+        raise UserError(
+            f"there is no folder '{path}': give the one that the weights were downloaded into, whole"
+        )
+    if not any(file.suffix in SUFFIXES for pattern in ("*", "*/*") for file in path.glob(pattern)):
+        raise UserError(
+            f"'{path}' holds no weight files ({', '.join(SUFFIXES)}): give the folder that was downloaded"
+        )
 
 
 def load_strict(module: torch.nn.Module, state: Mapping[str, torch.Tensor], source: str | Path) -> None:

@@ -130,8 +130,9 @@ def _weights() -> dict[str, str]:
     from kinema.weights import weights_hash
 
     return {
-        name: weights_hash(entry.nano_path) if entry.nano_path.is_file() else "not in this copy"
+        name: weights_hash(entry.nano_path) if entry.nano_path else "not in this copy"
         for name, entry in MODELS.items()
+        if entry.nano_weights is not None
     }
 
 

@@ -70,6 +70,29 @@ def generate(
     ] = "movie-gen-video-nano",
     weights: Weights = "nano",
     device: Device = "auto",
+    compile_: Annotated[
+        bool,
+        typer.Option("--compile", help="Compile the model first: pays off over several clips, or long ones."),
+    ] = False,
+    offload: Annotated[
+        str | None,
+        typer.Option(
+            "--offload", help="Where blocks stay while they do not run, for large weights: cpu or file."
+        ),
+    ] = None,
+    cache: Annotated[
+        float | None,
+        typer.Option(
+            "--cache", help="Reuse blocks in steps that differ less than this, such as 0.1; changes the clip."
+        ),
+    ] = None,
+    measure_cache: Annotated[
+        bool,
+        typer.Option(
+            "--measure-cache",
+            help="Also make each clip without the cache, and say how far the latents are apart.",
+        ),
+    ] = False,
     contact_sheet: Annotated[
         Path_, typer.Option("--contact-sheet", help="Also write all clips as film strips into one .png.")
     ] = None,
@@ -107,7 +130,10 @@ def generate(
         check_output(path, (".json",), overwrite)
     if contact_sheet is not None:
         check_output(contact_sheet, IMAGE_SUFFIXES, overwrite)
-    opened = making.open_model(model, weights, device)
+    options = making.check_options(
+        model, compile=compile_, offload=offload, cache=cache, measure_cache=measure_cache
+    )
+    opened = making.open_model(model, weights, device, **options)
     upsampler = open_upsampler("nano", device) if upsample else None
 
     results: list[dict[str, Any]] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -49,6 +49,7 @@ class Model:
     pipeline: Pipeline
     weights: str  # nano, official, or "file": a path of the user's stays private
     weights_hash: str
+    options: Mapping[str, Any] = field(default_factory=dict)  # see `check_options`
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,35 @@ class Made:
     seconds: float
 
 
-def open_model(name: str, weights: str, device: str) -> Model:
-    """Check the name, the weights and the device, in this order, then load. Tests put a tiny model here."""
+def check_options(name: str, **options: Any) -> dict[str, Any]:
+    """Those of compile, offload, cache and measure_cache that were given; one that does not fit is a `UserError`."""
+    from kinema import hub
+
+    entry = hub.find(name)
+    given = {option: value for option, value in options.items() if value not in (None, False)}
+    for option in given:
+        if entry.makes == "generate" and option.removeprefix("measure_") not in entry.options:
+            raise UserError(f"{entry.name} takes no --{option.replace('_', '-')}: leave it out")
+    if given.get("offload", "cpu") not in ("cpu", "file"):
+        raise UserError(f"--offload is '{given['offload']}' and must be cpu or file")
+    if "offload" in given and "compile" in given:
+        raise UserError(
+            "--compile needs the blocks in one place and --offload moves them: use one of the two"
+        )
+    if not 0 < given.get("cache", 0.1) < 1:
+        raise UserError(f"--cache is {given['cache']:g} and must lie between 0 and 1, such as 0.1")
+    if "measure_cache" in given and "cache" not in given:
+        raise UserError(
+            "--measure-cache measures what --cache changes: give --cache as well, such as --cache 0.1"
+        )
+    return given
+
+
+def open_model(name: str, weights: str, device: str, **options: Any) -> Model:
+    """Check the name, the weights and the device, in this order, then load. Tests put a tiny model here.
+
+    options: what `check_options` gave.
+    """
     from kinema import hub
     from kinema.weights import weights_hash
 
@@ -70,11 +98,16 @@ def open_model(name: str, weights: str, device: str) -> Model:
     if entry.makes != "generate":
         raise UserError(f"{entry.name} makes no clips from text: use `kinema {entry.makes}`")
     path = hub.resolve_weights(entry, weights)
+    loading = {option: value for option, value in options.items() if option == "offload"}
+    pipeline = hub.load(name, weights, device, **loading)
+    if options.get("compile"):
+        pipeline.compile()
     return Model(
         name=entry.name,
-        pipeline=hub.load(name, weights, device),
+        pipeline=pipeline,
         weights=weights if weights in ("nano", "official") else "file",
         weights_hash=weights_hash(path),
+        options=options,
     )
 
 
@@ -83,14 +116,15 @@ def make(model: Model, request: Request, on_step: Callable[..., None] | None = N
     import torch
 
     began = time.perf_counter()
-    (clip,) = model.pipeline.generate(
-        [request.prompt], seeds=[request.seed], on_step=on_step, **request.settings()
-    )
+    cached = {name: value for name, value in model.options.items() if name in ("cache", "measure_cache")}
+    asked = {**request.settings(), **cached}
+    (clip,) = model.pipeline.generate([request.prompt], seeds=[request.seed], on_step=on_step, **asked)
     frames = clip.video.frames
     from_pipeline = _settings(clip.video.metadata.get("kinema"))
     settings = {
         **from_pipeline,
         **request.settings(),
+        **model.options,
         "num_frames": frames.shape[0],
         "height": frames.shape[1],
         "width": frames.shape[2],

@@ -18,8 +18,8 @@ def models(as_json: Json = False) -> None:
         return
     width = max(len(name) for name in MODELS)
     for name, entry in MODELS.items():
-        there = "" if entry.nano_path.is_file() else " (nano weights are not in this copy)"
-        print(f"{name:{width}}  {entry.summary}{there}")
+        missing = entry.nano_weights is not None and entry.nano_path is None
+        print(f"{name:{width}}  {entry.summary}{' (nano weights are not in this copy)' if missing else ''}")
 
 
 def info(
@@ -50,6 +50,6 @@ def info(
 def _phrase(label: str, value: Any) -> str:
     if label == "nano_weights":
         if value is None:
-            return "not in this copy"
+            return "none in this copy"
         return f"{value['parameters']:,} values, {value['mebibytes']} MiB, {value['hash']}"
     return ", ".join(value) if isinstance(value, list) else str(value)

@@ -57,7 +57,13 @@ def rerun(
     if path.exists() and path.samefile(file):
         raise UserError(f"'{path}' is the clip itself: choose another name for the new one")
     original = Video.read(file)
-    model = making.open_model(provenance.model, _weights(provenance, weights, file), device)
+    threshold = provenance.settings.get("cache")
+    options = making.check_options(
+        provenance.model,
+        compile=provenance.settings.get("compile") is True,
+        cache=threshold if isinstance(threshold, float) else None,
+    )
+    model = making.open_model(provenance.model, _weights(provenance, weights, file), device, **options)
     if model.weights_hash != provenance.weights_hash:
         raise UserError(
             f"'{file}' was made with the weights {provenance.weights_hash} and these are {model.weights_hash}: "

@@ -27,7 +27,7 @@ Json = Annotated[
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
 Weights = Annotated[
-    str, typer.Option("--weights", help="nano (inside the package), official, or a path to a weight file.")
+    str, typer.Option("--weights", help="nano (inside the package), official, or a path to weights.")
 ]
 
 _REMEDIES: Final = {

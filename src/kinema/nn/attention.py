@@ -11,23 +11,28 @@ from torch import Tensor
 # Up to so many keys a CPU with half precision units is faster when the scores are written out (and 1.8 times
 # faster when the block is compiled); beyond it their memory counts.
 EXPLICIT_KEYS = 512
+# Whether the CPU multiplies bfloat16 matrices in tiles (AMX): PyTorch's fused kernel is then 4 times as fast as in
+# float32; elsewhere it is several times slower.
+TILES = torch.cpu._is_amx_tile_supported()
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
     """Scaled dot-product attention, (B, H, N, d) over keys and values (B, H, L, d) -> (B, H, N, d).
 
     Args:
-        mask: None (every key is seen), or bool where True means "may be seen": (B, L) over the keys, or
-            anything of four axes that broadcasts to (B, H, N, L). What a query gets that may see no
-            key depends on the backend: the caller keeps one visible.
+        mask: None (every key is seen), or bool where True means "may be seen", or float32 to add to the scores:
+            (B, L) over the keys, or anything of four axes that broadcasts to (B, H, N, L). What a query gets
+            that may see no key depends on the backend: the caller keeps one visible.
     """
     if mask is not None and mask.ndim == 2:
         mask = mask[:, None, None, :]
     if q.device.type == "cpu" and q.dtype in (torch.float16, torch.bfloat16):
-        if k.shape[2] <= EXPLICIT_KEYS:
+        added = mask is not None and mask.dtype != torch.bool
+        if k.shape[2] <= EXPLICIT_KEYS and not added:
             return _explicit(q, k, v, mask)
-        # PyTorch's CPU kernel is several times slower in half precision, even where products are faster.
         with torch.autocast("cpu", enabled=False):
+            if TILES and q.dtype == torch.bfloat16 and not torch.is_grad_enabled():
+                return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
             return F.scaled_dot_product_attention(q.float(), k.float(), v.float(), attn_mask=mask).to(q.dtype)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
 

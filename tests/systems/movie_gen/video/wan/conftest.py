@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from kinema.systems.movie_gen.video.wan.config import PRESETS, WanConfig
 from kinema.systems.movie_gen.video.wan.keys import load_state
-from kinema.systems.movie_gen.video.wan.model import PRESETS, WanConfig, WanTransformer
+from kinema.systems.movie_gen.video.wan.model import WanTransformer
 from kinema.text.states import TextStates
 from tests.parity import peer
 

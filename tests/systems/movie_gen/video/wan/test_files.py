@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from kinema.errors import UserError
+from kinema.systems.movie_gen.video.wan.config import WanConfig
 from kinema.systems.movie_gen.video.wan.files import (
     WeightFiles,
     load_transformer,
@@ -18,7 +19,7 @@ from kinema.systems.movie_gen.video.wan.files import (
     stays_float32,
 )
 from kinema.systems.movie_gen.video.wan.keys import to_diffusers
-from kinema.systems.movie_gen.video.wan.model import WanConfig, WanTransformer
+from kinema.systems.movie_gen.video.wan.model import WanTransformer
 from tests.parity import assert_parity
 from tests.systems.movie_gen.video.wan.conftest import TINY
 

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from kinema.errors import UserError
+from kinema.systems.movie_gen.video.wan.config import PRESETS
 from kinema.systems.movie_gen.video.wan.keys import diffusers_name, load_state, our_names, to_diffusers
-from kinema.systems.movie_gen.video.wan.model import PRESETS, WanTransformer
+from kinema.systems.movie_gen.video.wan.model import WanTransformer
 from tests.systems.movie_gen.video.wan.conftest import build_peer
 
 SIZES = {"1.3b": 1_418_996_800, "14b": 14_288_491_584}

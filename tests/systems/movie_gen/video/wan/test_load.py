@@ -1,6 +1,7 @@
 """A whole folder, in both published layouts, at toy widths: from files and words to a clip."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,16 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
+from kinema.cli import app, shell
 from kinema.codecs.wan_vae import WanVAE, WanVAEConfig
 from kinema.errors import UserError
+from kinema.media import Video, read_provenance
+from kinema.systems.movie_gen.video.wan import load as load_module
 from kinema.systems.movie_gen.video.wan.keys import to_diffusers
 from kinema.systems.movie_gen.video.wan.load import load
 from kinema.systems.movie_gen.video.wan.model import WanTransformer
-from kinema.text.t5 import T5Config, T5Encoder
+from kinema.text.t5 import T5_PRESETS, T5Config, T5Encoder
+from kinema.train.blocks import can_compile
 from tests.systems.movie_gen.video.wan.conftest import TINY
 
 TEXT = T5Config(
@@ -89,3 +94,76 @@ def test_missing_parts_are_named_before_anything_is_read(folders: dict[str, Path
         load(folders["diffusers"], **SETTINGS)
     own = load(folders["diffusers"], text=object(), **SETTINGS)  # states from elsewhere: no encoder is needed
     assert own.transformer.config == TINY
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys) -> Callable[..., tuple[int, str, str]]:
+    """The command line, where the published sizes are the toy ones."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(T5_PRESETS, "umt5-xxl", TEXT)
+    read = load_module.read_wan_vae
+    monkeypatch.setattr(load_module, "read_wan_vae", lambda path, _: read(path, CODEC))
+
+    def run(*args: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = shell.run(app, [*args, "--device", "cpu"])
+        return code, *capsys.readouterr()
+
+    return run
+
+
+SMALL = ["--seed", "1", "--steps", "3", "--height", "16", "--width", "32", "--num-frames", "5"]
+
+
+@pytest.mark.parametrize("layout", ["wan", "diffusers"])
+def test_from_a_folder_on_the_command_line_to_a_file(folders: dict[str, Path], command, layout: str) -> None:
+    weights = ("--model", "wan", "--weights", str(folders[layout]))
+    code, out, err = command("generate", "a cat", *weights, *SMALL, "-o", "cat.mp4")
+    assert (code, err) == (0, "")
+    clip = Video.read("cat.mp4")
+    assert clip.frames.shape == (5, 16, 32, 3)
+    assert clip.frames.std() > 0
+    provenance = read_provenance("cat.mp4")
+    assert (provenance.model, provenance.settings["weights"]) == ("wan-2.1", "file")
+    code, out, _ = command(
+        *("generate", "a cat", *weights, *SMALL, "-o", "again.mp4"),
+        *("--offload", "file", "--cache", "0.9", "--measure-cache"),
+    )
+    assert code == 0
+    assert "note: step cache: " in out
+    assert "of 3 calls reused, relative error" in out
+    assert read_provenance("again.mp4").settings["cache"] == 0.9
+    code, out, err = command("rerun", "cat.mp4", "--weights", str(folders[layout]))
+    assert code == 0, out + err
+    other = folders["wan" if layout == "diffusers" else "diffusers"]
+    code, _, err = command("rerun", "cat.mp4", "--weights", str(other), "-o", "b.mp4")
+    assert (code, "name the right file" in err) == (2, True)
+
+
+def test_without_the_folder_it_says_where_the_weights_are(command, tmp_path: Path) -> None:
+    for given, words in (
+        ((), "https://huggingface.co/Wan-AI/Wan2.1-T2V-1.3B"),
+        (("--weights", "official"), "--weights FOLDER"),
+        (("--weights", "absent"), "there is no folder 'absent'"),
+        (("--weights", str(tmp_path)), "holds no weight files"),
+    ):
+        code, _, err = command("generate", "a cat", "--model", "wan", *given, "-o", "a.mp4")
+        assert (code, err.count("\n")) == (2, 1)
+        assert words in err
+
+
+def test_offloaded_blocks_are_not_compiled(folders: dict[str, Path]) -> None:
+    streamed = load(folders["wan"], offload="cpu", **SETTINGS)
+    with pytest.raises(UserError, match="cannot be compiled"):
+        streamed.compile()
+
+
+@pytest.mark.slow  # compiles
+@pytest.mark.skipif(not can_compile(), reason="no C++ compiler")
+def test_compiled_blocks_make_the_same_clip(folders: dict[str, Path]) -> None:
+    size = {"steps": 2, "height": 16, "width": 32, "num_frames": 5}
+    plain = load(folders["wan"], **SETTINGS).generate(["a cat"], seeds=[1], **size)[0].video
+    compiled = load(folders["wan"], **SETTINGS).compile()
+    assert compiled.compiled
+    clip = compiled.generate(["a cat"], seeds=[1], **size)[0].video
+    assert np.abs(plain.frames.astype(int) - clip.frames.astype(int)).max() <= 1

@@ -7,7 +7,11 @@ import torch
 
 from kinema.errors import UserError
 from kinema.flow import flow_matching_loss
-from kinema.systems.movie_gen.video.wan.model import PRESETS, WanConfig, WanTransformer, preset
+from kinema.nn.attention import attention, split_heads
+from kinema.systems.movie_gen.video.wan import layers
+from kinema.systems.movie_gen.video.wan.condition import collapse_padding
+from kinema.systems.movie_gen.video.wan.config import PRESETS, WanConfig, preset
+from kinema.systems.movie_gen.video.wan.model import WanTransformer
 from kinema.text.states import TextStates
 from tests.parity import assert_parity
 
@@ -52,6 +56,48 @@ def test_gradients_equal_diffusers_and_are_finite(pair, make_batch) -> None:
     )
 
 
+def test_collapsed_padding_is_the_same_sum() -> None:
+    """Attention over 512 keys, of which most are one and the same, and over the few that are left, in float64."""
+    generator = torch.Generator().manual_seed(0)
+    mask = torch.arange(21) < torch.tensor([20, 3, 0])[:, None]
+    embeds = torch.randn(3, 21, 8, generator=generator, dtype=torch.float64) * mask[..., None]
+    matrix = torch.randn(2, 8, 16, generator=generator, dtype=torch.float64)
+    queries = torch.randn(3, 2, 5, 8, generator=generator, dtype=torch.float64)
+
+    def seen(source: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+        keys, values = (split_heads((source + 0.3) @ part, 2) for part in matrix)
+        return attention(queries, keys, values, bias)
+
+    states = TextStates(embeds, mask)
+    kept, bias = collapse_padding(states, 512)
+    assert kept.embeds.shape[1] == 21
+    whole = seen(states.padded(512).embeds, None)
+    each = (512 - mask.sum(1)).double() / (~mask).sum(1)
+    exact = torch.where(mask, 0.0, each.log()[:, None])
+    torch.testing.assert_close(bias.double(), exact, rtol=1e-6, atol=0)
+    torch.testing.assert_close(seen(kept.embeds, exact), whole, rtol=1e-12, atol=1e-12)
+    full = TextStates(torch.randn(1, 512, 8), torch.ones(1, 512, dtype=torch.bool))
+    assert not collapse_padding(full, 512)[1].any()
+
+
+def test_one_time_for_all_is_each_its_own(wan: WanTransformer, make_batch) -> None:
+    batch = make_batch(3)
+    t = torch.full((3,), 0.3)
+    with torch.inference_mode():
+        condition = wan.prepare(batch.text, batch.latent.shape[2:])
+        each = wan(batch.latent, t, condition)
+        assert_parity(wan(batch.latent, t[:1], condition), each, 1e-5)
+    assert_parity(wan(batch.latent, t, batch.text).detach(), each, 1e-5)  # the path with gradients
+
+
+def test_long_batches_go_through_the_inner_layer_in_pieces(wan: WanTransformer, monkeypatch) -> None:
+    x, ffn = torch.randn(2, 700, 40), wan.blocks[0].ffn
+    with torch.inference_mode():
+        whole = ffn(x)
+        monkeypatch.setattr(layers, "HIDDEN_BYTES", 1)
+        assert_parity(ffn(x), whole, 1e-5)
+
+
 @pytest.mark.parametrize("size", [None, (3, 4, 6), (1, 4, 4)])
 def test_prepared_equals_unprepared(wan: WanTransformer, make_batch, size) -> None:
     """Also where the tables were made for another size; padding tokens that stand for many weigh as many."""
@@ -92,8 +138,9 @@ def test_half_precision_is_near_and_norms_stay_fine(wan: WanTransformer, make_ba
         with torch.autocast("cpu", dtype=torch.bfloat16):
             condition = wan.prepare(batch.text)
             half = wan(batch.latent, batch.t, condition)
-        assert condition.bias is None
-        assert condition.source.shape[1] == 16
+        assert condition.bias is not None
+        assert condition.bias.dtype == torch.float32  # the logarithm of a count is not rounded to 8 bits
+        assert condition.source.shape[1] == 6
         assert half.dtype == torch.float32
         assert (half - whole).norm() < 0.05 * whole.norm()
         held = wan.to(torch.bfloat16)
@@ -153,8 +200,8 @@ def _odd_size(batch) -> tuple:
     return batch.latent[..., :5], batch.t, batch.text
 
 
-def _one_time(batch) -> tuple:
-    return batch.latent, batch.t[:1], batch.text
+def _more_times(batch) -> tuple:
+    return batch.latent, batch.t.repeat(2), batch.text
 
 
 def _wide_text(batch) -> tuple:
@@ -170,7 +217,7 @@ def _long_text(batch) -> tuple:
     [
         (_bad_latent, r"latent \(B, 4, T, H, W\), got \(2, 3, 3, 4, 6\)"),
         (_odd_size, r"latent of \(3, 4, 5\) cannot be cut"),
-        (_one_time, "as many times and texts"),
+        (_more_times, "as many times and texts"),
         (_wide_text, "width 48 and this model takes"),
         (_long_text, "17 tokens"),
     ],

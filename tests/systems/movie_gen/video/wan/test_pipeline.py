@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from kinema.errors import UserError
-from kinema.flow.solvers import heun
+from kinema.flow.solvers import euler, heun
 from kinema.systems.movie_gen.video.wan.cache import StepCache
 from kinema.systems.movie_gen.video.wan.files import load_transformer, save_transformer
 from kinema.systems.movie_gen.video.wan.model import WanTransformer
@@ -70,10 +70,30 @@ def test_six_guided_steps_equal_diffusers_driven_by_hand(pair) -> None:
             guided = plain + 5.0 * (conditional - plain)
             latent = scheduler.step(guided, timestep, latent, return_dict=False)[0]
     sampled = WanVideo(ours, words, Nearest(), "fp32").sample(
-        prompts, noise, steps=6, guidance_scale=5.0, shift=3.0, negative_prompt=negative
+        prompts, noise, steps=6, guidance_scale=5.0, shift=3.0, negative_prompt=negative, solver=euler
     )
     assert sampled.cache is None
     assert_parity(sampled.latent, latent, 1e-4 * float(latent.abs().max()))
+
+
+def test_the_default_solver_is_that_of_diffusers_pipeline(pair) -> None:
+    """UniPC on flow sigmas, as Wan's scheduler configuration says; their first noise level is a shade below 1."""
+    ours, theirs = pair
+    noise = torch.randn(1, 4, 1, 4, 4, generator=torch.Generator().manual_seed(5))
+    words, steps = Words(), 6
+    embeds = words.encode(["a red fox jumps"]).padded(TINY.text_tokens).embeds
+    scheduler = peer("diffusers").UniPCMultistepScheduler(
+        prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0
+    )
+    scheduler.set_timesteps(steps)
+    times = 1 - scheduler.sigmas.double()
+    latent = noise
+    with torch.inference_mode():
+        for timestep, time in zip(scheduler.timesteps, times, strict=False):
+            output = theirs(latent, 1000 * (1 - time[None].float()), embeds, return_dict=False)[0]
+            latent = scheduler.step(output, timestep, latent, return_dict=False)[0]
+    sampled = solve(ours, words.encode(["a red fox jumps"]), noise, times, 1.0, Precision.choose("fp32"))
+    assert_parity(sampled.latent, latent, 2e-4 * float(latent.abs().max()))
 
 
 def test_clips_have_the_asked_size_and_follow_their_seed(pipeline: WanVideo) -> None:
@@ -113,18 +133,18 @@ def test_offloaded_blocks_make_the_same_clip(pipeline: WanVideo, tmp_path) -> No
 def test_step_cache_reports_what_it_saved_and_what_it_changed(pipeline: WanVideo, caplog) -> None:
     noise = torch.randn(2, 4, 1, 4, 4, generator=torch.Generator().manual_seed(0))
     prompts = ["a cat", "rain"]
-    exact = pipeline.sample(prompts, noise, 12).latent
-    none = pipeline.sample(prompts, noise, 12, cache=0.0, measure_cache=True)
+    exact = pipeline.sample(prompts, noise, 12, solver=euler).latent
+    none = pipeline.sample(prompts, noise, 12, cache=0.0, solver=euler, measure_cache=True)
     assert torch.equal(none.latent, exact)
     assert (none.cache.calls, none.cache.reused, none.cache.error) == (12, 0, 0.0)
     with caplog.at_level("INFO"):
-        some = pipeline.sample(prompts, noise, 12, cache=0.5, measure_cache=True)
+        some = pipeline.sample(prompts, noise, 12, cache=0.5, solver=euler, measure_cache=True)
     assert 0 < some.cache.reused < 12
     expected = float((some.latent - exact).norm() / exact.norm())
     assert some.cache.error == pytest.approx(expected, rel=1e-4)
     assert some.cache.error > 0
     assert f"{some.cache.reused} of 12 calls reused, relative error" in caplog.text
-    unmeasured = pipeline.sample(prompts, noise, 12, cache=0.5)
+    unmeasured = pipeline.sample(prompts, noise, 12, cache=0.5, solver=euler)
     assert unmeasured.cache.error is None
     assert torch.equal(unmeasured.latent, some.latent)
 
@@ -159,8 +179,8 @@ def test_schedule_starts_at_noise_ends_at_data_and_leans_by_size() -> None:
 def test_solve_takes_another_solver(wan: WanTransformer) -> None:
     states = Words().encode(["a cat"])
     noise, precision = torch.randn(1, 4, 1, 4, 4), Precision.choose("fp32")
-    fine = solve(wan, states, noise, schedule(64, 1.0), 1.0, precision).latent
-    first_order = solve(wan, states, noise, schedule(8, 1.0), 1.0, precision).latent
+    fine = solve(wan, states, noise, schedule(64, 1.0), 1.0, precision, solver=euler).latent
+    first_order = solve(wan, states, noise, schedule(8, 1.0), 1.0, precision, solver=euler).latent
     second_order = solve(wan, states, noise, schedule(8, 1.0), 1.0, precision, solver=heun).latent
     assert (second_order - fine).norm() < (first_order - fine).norm()
 

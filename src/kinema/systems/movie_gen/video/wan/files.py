@@ -16,8 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from kinema.errors import UserError
+from kinema.systems.movie_gen.video.wan.config import WanConfig
 from kinema.systems.movie_gen.video.wan.keys import diffusers_name, layout_of, our_names
-from kinema.systems.movie_gen.video.wan.model import Block, WanConfig, WanTransformer
+from kinema.systems.movie_gen.video.wan.layers import Block
+from kinema.systems.movie_gen.video.wan.model import WanTransformer
 from kinema.systems.movie_gen.video.wan.offload import BlockStream
 from kinema.weights import check_fit, check_weights_path, read_header
 

@@ -9,12 +9,8 @@ output noise - data, which is the negative of ours.
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
-import math
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from collections.abc import Iterable
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -22,213 +18,14 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from kinema.errors import UserError
-from kinema.nn.attention import attention, merge_heads, split_heads
-from kinema.nn.modulation import modulate
 from kinema.nn.norms import RMSNorm
 from kinema.nn.patches import patchify, unpatchify
-from kinema.nn.positions import Rotary, rotary, timestep_sinusoid, turn_pairs
+from kinema.nn.positions import Rotary, rotary, timestep_sinusoid
 from kinema.systems.movie_gen.video.wan.cache import StepCache
+from kinema.systems.movie_gen.video.wan.condition import Condition, collapse_padding
+from kinema.systems.movie_gen.video.wan.config import Grid, WanConfig
+from kinema.systems.movie_gen.video.wan.layers import Block, Head, Layers
 from kinema.text.states import TextStates
-
-Grid = tuple[int, int, int]
-
-
-@dataclass(frozen=True, kw_only=True)
-class WanConfig:
-    """Settings of the network.
-
-    Attributes:
-        hidden: inner width of the feed-forward network.
-        text_dim: width of the text encoder's states (umT5-xxl: 4096).
-        text_tokens: every text is padded with zeros to this length, and the padding is attended to.
-    """
-
-    dim: int
-    depth: int
-    num_heads: int
-    hidden: int
-    latent_channels: int = 16
-    text_dim: int = 4096
-    text_tokens: int = 512
-    patch: Grid = (1, 2, 2)
-    freq_dim: int = 256
-    norm_eps: float = 1e-6
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "patch", tuple(self.patch))  # JSON gives lists
-        if self.dim % self.num_heads or self.dim // self.num_heads % 2 or self.dim // self.num_heads < 6:
-            raise UserError(
-                f"dim={self.dim} cannot be split into num_heads={self.num_heads} heads of an even width of 6 or more: "
-                "change one of them"
-            )
-
-    @property
-    def patch_dim(self) -> int:
-        """Numbers in one patch: C * prod(patch)."""
-        return self.latent_channels * math.prod(self.patch)
-
-    def tokens(self, size: Iterable[int]) -> Grid:
-        """Tokens along each axis for a latent of `size` = (T, H, W) cells."""
-        cells = tuple(size)
-        if any(n % step for n, step in zip(cells, self.patch, strict=True)):
-            raise UserError(
-                f"a latent of {cells} cannot be cut into patches of {self.patch}: use multiples of them"
-            )
-        time, height, width = (n // step for n, step in zip(cells, self.patch, strict=True))
-        return time, height, width
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON."""
-        return {**dataclasses.asdict(self), "patch": list(self.patch)}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> WanConfig:
-        """Undoes `to_dict`; UserError for keys that do not exist or are missing."""
-        known = [field.name for field in dataclasses.fields(cls)]
-        for key in values:
-            if key not in known:
-                near = difflib.get_close_matches(key, known, n=3, cutoff=0.0)
-                raise UserError(f"WanConfig has no setting {key!r}; the closest are {', '.join(near)}")
-        missing = [name for name in ("dim", "depth", "num_heads", "hidden") if name not in values]
-        if missing:
-            raise UserError(f"WanConfig needs {', '.join(missing)} as well")
-        return cls(**values)
-
-
-PRESETS: dict[str, WanConfig] = {
-    # `tiny` is ours, for tests; the others are the published text-to-video models.
-    "tiny": WanConfig(
-        dim=40, depth=2, num_heads=2, hidden=72, latent_channels=4, text_dim=24, text_tokens=16
-    ),
-    "1.3b": WanConfig(dim=1536, depth=30, num_heads=12, hidden=8960),
-    "14b": WanConfig(dim=5120, depth=40, num_heads=40, hidden=13824),
-}
-
-
-def preset(name: str) -> WanConfig:
-    """The named preset; UserError with the closest names if there is no such preset."""
-    if name not in PRESETS:
-        near = difflib.get_close_matches(name, PRESETS, n=3, cutoff=0.0)
-        raise UserError(f"there is no preset {name!r} of Wan 2.1; the closest are {', '.join(near)}")
-    return PRESETS[name]
-
-
-@dataclass(frozen=True)
-class Condition:
-    """Text, ready for cross-attention, and what else all solver steps share.
-
-    Attributes:
-        source: (B, L, D) embedded text, its padding included.
-        bias: None, or (B, L), added to the scores: the logarithm of how many padding tokens each key stands for.
-        keys_values: per layer the keys and values (B, heads, L, head_dim), or None: each layer computes its own.
-        positions: rotary tables and the token grid that they belong to, or None.
-    """
-
-    source: Tensor
-    bias: Tensor | None = None
-    keys_values: tuple[tuple[Tensor, Tensor], ...] | None = None
-    positions: tuple[Grid, Rotary] | None = None
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-
-class LayerNorm(nn.LayerNorm):
-    """LayerNorm over the last axis in float32, whatever comes: (..., D) -> (..., D) float32."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        weight = self.weight.float() if self.elementwise_affine else None
-        bias = self.bias.float() if self.elementwise_affine else None
-        return F.layer_norm(x.float(), self.normalized_shape, weight, bias, self.eps)
-
-
-class Attention(nn.Module):
-    """Attention to the clip itself or to its text; queries and keys are RMS-normalised over the whole width."""
-
-    def __init__(self, config: WanConfig) -> None:
-        super().__init__()
-        self.num_heads = config.num_heads
-        self.q = nn.Linear(config.dim, config.dim)
-        self.k = nn.Linear(config.dim, config.dim)
-        self.v = nn.Linear(config.dim, config.dim)
-        self.o = nn.Linear(config.dim, config.dim)
-        self.norm_q = RMSNorm(config.dim, config.norm_eps)
-        self.norm_k = RMSNorm(config.dim, config.norm_eps)
-
-    def keys_values(self, source: Tensor, positions: Rotary | None = None) -> tuple[Tensor, Tensor]:
-        """(B, L, D) -> keys and values (B, heads, L, head_dim)."""
-        keys = split_heads(self.norm_k(self.k(source)), self.num_heads)
-        keys = keys if positions is None else turn_pairs(keys, positions)
-        return keys, split_heads(self.v(source), self.num_heads)
-
-    def forward(
-        self,
-        x: Tensor,  # (B, N, D)
-        keys: Tensor,  # (B, heads, L, head_dim), values too
-        values: Tensor,
-        positions: Rotary | None = None,
-        bias: Tensor | None = None,  # (B, L)
-    ) -> Tensor:
-        q = split_heads(self.norm_q(self.q(x)), self.num_heads)
-        q = q if positions is None else turn_pairs(q, positions)
-        return self.o(merge_heads(attention(q, keys, values, bias)))
-
-
-class Block(nn.Module):
-    """x += g1 SelfAttn(adaLN(x)); x += CrossAttn(LayerNorm(x), text); x += g2 FFN(adaLN(x)); x stays in float32."""
-
-    def __init__(self, config: WanConfig) -> None:
-        super().__init__()
-        dim, eps = config.dim, config.norm_eps
-        self.norm1 = LayerNorm(dim, eps, elementwise_affine=False)
-        self.self_attn = Attention(config)
-        self.norm3 = LayerNorm(dim, eps)
-        self.cross_attn = Attention(config)
-        self.norm2 = LayerNorm(dim, eps, elementwise_affine=False)
-        self.ffn = nn.Sequential(
-            nn.Linear(dim, config.hidden), nn.GELU("tanh"), nn.Linear(config.hidden, dim)
-        )
-        self.modulation = nn.Parameter(torch.empty(1, 6, dim))
-
-    def forward(
-        self,
-        x: Tensor,  # (B, N, D)
-        modulation: Tensor,  # (B, 6, D), shared by the layers
-        positions: Rotary,
-        source: Tensor,  # (B, L, D)
-        bias: Tensor | None = None,  # (B, L)
-        keys_values: tuple[Tensor, Tensor] | None = None,
-    ) -> Tensor:
-        parts = (modulation + self.modulation.float()).unsqueeze(2).unbind(1)  # 6 x (B, 1, D)
-        shift1, scale1, gate1, shift2, scale2, gate2 = parts
-        keys, values = self.cross_attn.keys_values(source) if keys_values is None else keys_values
-        dtype = self.self_attn.q.weight.dtype  # of the matrices; norms and modulation are finer
-        own = modulate(self.norm1(x), shift1, scale1).to(dtype)
-        seen = self.self_attn(own, *self.self_attn.keys_values(own, positions), positions)
-        x = torch.addcmul(x, gate1, seen.float())
-        x = x + self.cross_attn(self.norm3(x).to(dtype), keys, values, bias=bias)
-        own = modulate(self.norm2(x), shift2, scale2).to(dtype)
-        return torch.addcmul(x, gate2, self.ffn(own).float())
-
-
-class Head(nn.Module):
-    """adaLN with its own shift and scale, then the linear map to patches, (p_t, p_h, p_w, C) in each token."""
-
-    def __init__(self, config: WanConfig) -> None:
-        super().__init__()
-        self.norm = LayerNorm(config.dim, config.norm_eps, elementwise_affine=False)
-        self.head = nn.Linear(config.dim, config.patch_dim)
-        self.modulation = nn.Parameter(torch.empty(1, 2, config.dim))
-
-    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:  # (B, N, D), (B, D) -> (B, N, patch_dim)
-        shift, scale = (embedding.unsqueeze(1) + self.modulation.float()).unsqueeze(2).unbind(1)
-        return self.head(modulate(self.norm(x), shift, scale).to(self.head.weight.dtype))
-
-
-class Layers(Protocol):
-    """The blocks in their order, wherever they are kept."""
-
-    def __iter__(self) -> Iterator[Block]: ...
 
 
 class WanTransformer(nn.Module):
@@ -296,30 +93,18 @@ class WanTransformer(nn.Module):
     def prepare(self, text: TextStates, size: Iterable[int] | None = None) -> Condition:
         """What all solver steps share: the embedded text, every layer's keys and values, the rotary tables.
 
-        All padding tokens have the same key and value. In float32 one of them is kept for each text, with the
-        logarithm of their number added to its score, which is the same sum; half precision rounds such a logarithm
-        too coarsely, so there all are kept.
+        The padding is collapsed into one key with the logarithm of its count on its score, which is the same sum. In
+        half precision only a CPU adds such a number without rounding it first; elsewhere all padding is kept.
 
         Args:
             size: (T, H, W) of the latents, for the rotary tables; without it each step makes them again.
         """
-        states = self._visible(text)
-        states = states.padded(max(1, states.embeds.shape[1]))
-        bias = None
-        half = (
-            torch.is_autocast_enabled(self.device.type) or self.patch_embedding.weight.dtype != torch.float32
-        )
-        if half:
-            states = states.padded(self.config.text_tokens)
+        states, kind = self._visible(text), self.device.type
+        half = torch.is_autocast_enabled(kind) or self.patch_embedding.weight.dtype != torch.float32
+        if half and kind != "cpu":
+            states, bias = states.padded(self.config.text_tokens), None
         else:
-            used = int(
-                (states.mask * torch.arange(1, states.mask.shape[1] + 1, device=states.mask.device)).max()
-            )
-            length = min(used + 1, self.config.text_tokens)
-            states = TextStates(states.embeds[:, :length], states.mask[:, :length]).padded(length)
-            padding = self.config.text_tokens - states.mask.sum(1)  # (B,) tokens to be stood for
-            each = (padding / (~states.mask).sum(1).clamp_min(1)).clamp_min(1)
-            bias = torch.where(states.mask, 0.0, each.log()[:, None])
+            states, bias = collapse_padding(states, self.config.text_tokens)
         source = self._embed(states.embeds)
         keys_values = tuple(block.cross_attn.keys_values(source) for block in self.layers())
         grid = self.config.tokens(size) if size is not None else None
@@ -333,7 +118,7 @@ class WanTransformer(nn.Module):
 
         Args:
             latent: (B, C, T, H, W), in multiples of `config.patch`.
-            t: (B,) flow times; t=0 noise, t=1 data.
+            t: (B,) flow times, or (1,) for all; t=0 noise, t=1 data.
             text: states of the text encoder, or a Condition from `prepare`, which a sampler makes once.
             cache: lets a step whose first block hardly moved reuse what the other blocks gave.
 
@@ -402,7 +187,7 @@ class WanTransformer(nn.Module):
         channels = self.config.latent_channels
         if latent.ndim != 5 or latent.shape[1] != channels:
             raise UserError(f"the model takes a latent (B, {channels}, T, H, W), got {tuple(latent.shape)}")
-        if t.shape != latent.shape[:1] or len(condition) != len(latent):
+        if t.shape not in ((1,), latent.shape[:1]) or len(condition) != len(latent):
             raise UserError(
                 f"a batch of {len(latent)} latents needs as many times and texts, "
                 f"got times {tuple(t.shape)} and {len(condition)} texts"

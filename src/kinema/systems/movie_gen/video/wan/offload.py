@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 import torch
 from torch import Tensor
 
-from kinema.systems.movie_gen.video.wan.model import Block
+from kinema.systems.movie_gen.video.wan.layers import Block
 
 
 class BlockStream:

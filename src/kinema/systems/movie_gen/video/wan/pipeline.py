@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,12 +18,13 @@ from torch import Tensor
 from kinema.errors import UserError
 from kinema.flow.guidance import guided
 from kinema.flow.schedules import linear, shift
-from kinema.flow.solvers import OnStep, Velocity, euler
+from kinema.flow.solvers import OnStep, Velocity, unipc
 from kinema.media import Video, to_uint8
 from kinema.systems.movie_gen.video.request import check_request, seeded_noise
 from kinema.systems.movie_gen.video.wan.cache import CacheReport, StepCache
 from kinema.systems.movie_gen.video.wan.model import WanTransformer
 from kinema.text.states import TextStates
+from kinema.train.blocks import compile_blocks
 from kinema.train.precision import Precision, PrecisionName
 
 STRIDES = (4, 8, 8)  # of Wan's codec, causal in time: T latent frames are 4 (T - 1) + 1 frames
@@ -56,10 +58,16 @@ class Sampled:
 
 @dataclass(frozen=True)
 class WanClip:
-    """A clip, and what the step cache did, where there was one."""
+    """A clip, the prompt as the model read it, and what the step cache did, where there was one."""
 
     video: Video
+    prompt_used: str
     cache: CacheReport | None = None
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What there is to say to the user."""
+        return () if self.cache is None else (str(self.cache),)
 
 
 def default_shift(height: int, width: int) -> float:
@@ -88,6 +96,16 @@ class WanVideo:
         self.text = text
         self.codec = codec
         self.precision = Precision.choose(precision, transformer.device)
+        self.compiled = False
+
+    def compile(self) -> WanVideo:
+        """Compile the transformer's blocks: a minute once for each size of clip and length of text."""
+        if self.transformer.stream is not None:
+            raise UserError(
+                "blocks that are offloaded cannot be compiled: load without offload, or do not compile"
+            )
+        self.compiled = self.compiled or bool(compile_blocks(self.transformer))
+        return self
 
     @torch.inference_mode()
     def generate(
@@ -106,7 +124,7 @@ class WanVideo:
         cache: float | None = None,
         measure_cache: bool = False,
         batch: int = 1,
-        solver: Solver = euler,
+        solver: Solver = unipc,
         on_step: OnStep | None = None,
     ) -> list[WanClip]:
         """Make one clip for each prompt.
@@ -149,9 +167,11 @@ class WanVideo:
                 solver=solver,
                 on_step=on_step,
             )
-            for latent in sampled.latent.split(1):  # the codec's memory is for one clip
+            for prompt, latent in zip(
+                prompts[some], sampled.latent.split(1), strict=True
+            ):  # memory for one clip
                 pixels = self.codec.decode(latent)[0].float().cpu()
-                clips.append(WanClip(Video(to_uint8(pixels.clamp(-1, 1)), fps), sampled.cache))
+                clips.append(WanClip(Video(to_uint8(pixels.clamp(-1, 1)), fps), prompt, sampled.cache))
         return clips
 
     @torch.inference_mode()
@@ -166,7 +186,7 @@ class WanVideo:
         *,
         cache: float | None = None,
         measure_cache: bool = False,
-        solver: Solver = euler,
+        solver: Solver = unipc,
         on_step: OnStep | None = None,
     ) -> Sampled:
         """Solve from noise (B, C, t, h, w) to a normalised latent; the arguments are those of `generate`."""
@@ -243,7 +263,7 @@ def solve(
     *,
     cache: float | None = None,
     measure_cache: bool = False,
-    solver: Solver = euler,
+    solver: Solver = unipc,
     on_step: OnStep | None = None,
 ) -> Sampled:
     """Follow the velocity from noise (B, C, t, h, w) along `times`.
@@ -251,13 +271,15 @@ def solve(
     Args:
         states: of B texts at guidance scale 1, otherwise of 2 B, the negative ones behind.
     """
-    with precision.autocast():
+    held = model.patch_embedding.weight.dtype  # matrices that are held in half precision need no casting
+    context = precision.autocast if held == torch.float32 else nullcontext
+    with context():
         condition = model.prepare(states, noise.shape[2:])
 
     def run(steps: StepCache | None, report: OnStep | None) -> Tensor:
         def velocity(x: Tensor, t: Tensor) -> Tensor:
-            with precision.autocast():
-                return model(x, t, condition, steps)
+            with context():
+                return model(x, t[:1], condition, steps)  # solvers give one time to all
 
         field = velocity if guidance_scale == 1.0 else guided(velocity, guidance_scale)
         return solver(field, noise, times, report)
