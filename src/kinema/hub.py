@@ -42,6 +42,7 @@ class Entry:
     options: tuple[str, ...] = ()  # of `generate`: compile, offload, cache
     aliases: tuple[str, ...] = ()
     long_evaluator: str | None = None  # the same for clips longer than the model was trained for
+    chooser: str | None = None  # (clips, prompt) -> a score for each, for --best-of
     planner: str | None = None  # (size, num_frames, height, width) -> kinema.train.plan.Subject
 
     @property
@@ -68,6 +69,7 @@ MODELS: Final[dict[str, Entry]] = {
             recipe="kinema.systems.movie_gen.video.recipe:recipe",
             evaluator="kinema.eval.movie_gen_video:evaluate",
             long_evaluator="kinema.eval.seams:evaluate_long",
+            chooser="kinema.systems.movie_gen.video.choose:agreement",
             planner="kinema.systems.movie_gen.video.planning:planner",
             options=("compile",),
             preset="nano",

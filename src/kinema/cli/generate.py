@@ -58,6 +58,12 @@ def generate(
     width: Annotated[int | None, typer.Option("--width", help="Columns of pixels.")] = None,
     num_frames: Annotated[int | None, typer.Option("--num-frames", help="Frames per clip.")] = None,
     fps: Annotated[float | None, typer.Option("--fps", help="Frames per second.")] = None,
+    best_of: Annotated[
+        int,
+        typer.Option(
+            "--best-of", help="Make so many clips a prompt (seed, seed+1, ...) and keep the one judges prefer."
+        ),
+    ] = 1,
     upsample: Annotated[
         bool,
         typer.Option(
@@ -133,6 +139,7 @@ def generate(
     options = making.check_options(
         model, compile=compile_, offload=offload, cache=cache, measure_cache=measure_cache
     )
+    chooser = making.find_chooser(model, best_of)
     opened = making.open_model(model, weights, device, **options)
     upsampler = open_upsampler("nano", device) if upsample else None
 
@@ -141,7 +148,10 @@ def generate(
     for number, (request, path) in enumerate(zip(requests, paths, strict=True)):
         label = f"clip {number + 1} of {len(requests)}, " if len(requests) > 1 else ""
         on_step = making.counter(f"{label}step ", request.steps, shown=not as_json)
-        made = making.make(opened, request, on_step)
+        if chooser is None:
+            made = making.make(opened, request, on_step)
+        else:
+            request, made = making.make_best(opened, request, best_of, chooser, on_step)
         if upsampler is not None:
             made = enlarged(upsampler, made, request.seed)
         making.end_counter(on_step)

@@ -41,6 +41,10 @@ class Pipeline(Protocol):
     ) -> Sequence[Clip]: ...
 
 
+Chooser = Callable[[Sequence["Video"], str], Sequence[float]]  # clips and their prompt -> a score for each
+MOST_CANDIDATES = 64
+
+
 @dataclass(frozen=True)
 class Model:
     """A loaded pipeline and the names under which provenance records it."""
@@ -136,6 +140,38 @@ def make(model: Model, request: Request, on_step: Callable[..., None] | None = N
         clip.video, metadata={**clip.video.metadata, "kinema": _provenance(model, request, settings)}
     )
     return Made(video, list(clip.notices), clip.prompt_used, time.perf_counter() - began)
+
+
+def find_chooser(name: str, count: int) -> Chooser | None:
+    """What picks one clip of `count` made for a prompt; None where there is nothing to pick from."""
+    from kinema import hub
+
+    if not 1 <= count <= MOST_CANDIDATES:
+        raise UserError(f"--best-of is {count} and must lie between 1 and {MOST_CANDIDATES}")
+    if count == 1:
+        return None
+    entry = hub.find(name)
+    if entry.chooser is None:
+        raise UserError(f"{entry.name} has no judge that could choose: leave out --best-of")
+    found: Chooser = hub.resolve(entry.chooser)
+    return found
+
+
+def make_best(
+    model: Model,
+    request: Request,
+    count: int,
+    chooser: Chooser,
+    on_step: Callable[..., None] | None = None,
+) -> tuple[Request, Made]:
+    """Make `count` clips with seeds one apart and keep the best. The clip is that of its own seed, so it reruns."""
+    requests = [replace(request, seed=request.seed + k) for k in range(count)]
+    made = [make(model, one, on_step) for one in requests]
+    scores = chooser([one.video for one in made], request.prompt)
+    best = max(range(count), key=scores.__getitem__)
+    seconds = sum(one.seconds for one in made)
+    note = f"The judges chose seed {requests[best].seed} of {count}."
+    return requests[best], replace(made[best], notices=[*made[best].notices, note], seconds=seconds)
 
 
 def write(video: Video, path: Path, *, overwrite: bool, metadata: bool = True) -> None:
