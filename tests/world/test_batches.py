@@ -53,5 +53,17 @@ def test_splits_and_captions():
     assert held_out.scenes([4])[0].split == "val"
 
 
+def test_a_narrow_frame_holds_all_that_a_square_one_would():
+    whole = WorldClips(spec=SPEC, num_frames=2, height=64, width=64).pixels(range(12))
+    for height, width in ((64, 32), (64, 48), (48, 64), (32, 64)):
+        narrow = WorldClips(spec=SPEC, num_frames=2, height=height, width=width).pixels(range(12))
+        side = min(height, width)
+        rows, columns = (height - side) // 2, (width - side) // 2
+        middle = narrow[..., rows : rows + side, columns : columns + side].flatten(0, 1)
+        small = torch.nn.functional.interpolate(whole.flatten(0, 1), size=(side, side), mode="area")
+        difference = (middle - small).abs().mean()
+        assert difference < 0.5 * (middle - small.roll(1, 0)).abs().mean() / 2
+
+
 def test_no_samples_are_an_empty_batch():
     assert CLIPS.pixels([]).shape == (0, 3, 4, 32, 32)

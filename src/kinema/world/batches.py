@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from kinema.world.captions import caption
-from kinema.world.renderer import render
+from kinema.world.renderer import render, whole_view
 from kinema.world.scene import Scene, WorldSpec, sample_scene
 
 
@@ -18,7 +18,8 @@ from kinema.world.scene import Scene, WorldSpec, sample_scene
 class WorldClips:
     """Clips of a split as tensors. Pure in the indices, so a run's data position is its step.
 
-    With `num_frames=1` the one frame is taken at a random time of the scene: a picture with a caption.
+    With `num_frames=1` the one frame is taken at a random time of the scene: a picture with a caption. A frame
+    that is narrower than high is seen from further back, so that it holds everything that its caption names.
     """
 
     spec: WorldSpec
@@ -47,6 +48,7 @@ class WorldClips:
                 self.width,
                 fps,
                 [start[k] for k in rows] if start else None,
+                whole_view(self.height, self.width),
             )
         return out.float().div_(127.5).sub_(1)
 

@@ -40,9 +40,16 @@ class Geometry:
 
 
 def geometry(
-    scenes: Sequence[Scene], num_frames: int, fps: float, start: Sequence[float] | None = None
+    scenes: Sequence[Scene],
+    num_frames: int,
+    fps: float,
+    start: Sequence[float] | None = None,
+    zoom: float = 1.0,
 ) -> Geometry:
-    """Evaluate every closed-form path at the frames' times; `start` is when each scene's first frame is (s)."""
+    """Evaluate every closed-form path at the frames' times; `start` is when each scene's first frame is (s).
+
+    `zoom` multiplies the camera's own magnification.
+    """
     actors = max(len(s.actors) for s in scenes)
     poses = np.zeros((len(scenes), actors, num_frames, 4), np.float32)
     camera = np.zeros((len(scenes), num_frames, 3), np.float32)
@@ -53,17 +60,17 @@ def geometry(
         times = [i / fps + (start[b] if start else 0.0) for i in range(num_frames)]
         for i, t in enumerate(times):
             v = view(scene, t)
-            camera[b, i] = v.x, v.y, v.zoom
+            camera[b, i] = v.x, v.y, v.zoom * zoom
         for k, actor in enumerate(scene.actors):
             artwork[b, k], depth[b, k], mirrored[b, k] = actor.artwork, actor.depth, actor.mirrored
             for i, t in enumerate(times):
                 p = pose(actor, t, scene.duration)
                 poses[b, k, i] = p.x, p.y, p.size, p.angle
     place, cam = torch.from_numpy(poses), torch.from_numpy(camera)
-    zoom = cam[:, None, :, 2]
+    scale = cam[:, None, :, 2]
     return Geometry(
-        centre=(place[..., :2] - cam[:, None, :, :2]) * zoom[..., None],
-        size=place[..., 2] * zoom,
+        centre=(place[..., :2] - cam[:, None, :, :2]) * scale[..., None],
+        size=place[..., 2] * scale,
         angle=place[..., 3],
         camera=cam,
         artwork=torch.from_numpy(artwork),
@@ -163,10 +170,11 @@ def render_float(
     width: int,
     fps: float,
     start: Sequence[float] | None = None,
+    zoom: float = 1.0,
 ) -> Tensor:
     """Frames in [0, 1]: float32 (B, 3, T, H, W)."""
     check_size(len(scenes), num_frames, height, width, fps)
-    geo = geometry(scenes, num_frames, fps, start)
+    geo = geometry(scenes, num_frames, fps, start, zoom)
     picture = background_layer(scenes, geo, height, width)
     signed = torch.tensor([s.sign is not None for s in scenes])
     if bool(signed.any()):
@@ -197,6 +205,11 @@ def _compose(
     return picture.mul_(1 - layer[:, 3:]).add_(layer[:, :3])
 
 
+def whole_view(height: int, width: int) -> float:
+    """The zoom at which a frame shows all that a square one would: below 1 when the frame is narrower than high."""
+    return min(1.0, width / height)
+
+
 def render(
     scenes: Sequence[Scene],
     num_frames: int = 16,
@@ -204,8 +217,11 @@ def render(
     width: int = 64,
     fps: float = 8.0,
     start: Sequence[float] | None = None,
+    zoom: float = 1.0,
 ) -> Tensor:
     """Draw scenes: uint8 (B, 3, T, H, W). Frame i shows time start + i / fps; `start` is one time a scene, or 0.
+
+    `zoom` below 1 shows more of the world around: scenes are laid out for a square, see `whole_view`.
 
     Raises:
         UserError: the size cannot be drawn (see `check_size`).
@@ -214,6 +230,7 @@ def render(
     out = torch.empty(len(scenes), 3, num_frames, height, width, dtype=torch.uint8)
     for k in range(0, len(scenes), CHUNK):
         part = slice(k, k + CHUNK)
-        drawn = render_float(scenes[part], num_frames, height, width, fps, start[part] if start else None)
+        moments = start[part] if start else None
+        drawn = render_float(scenes[part], num_frames, height, width, fps, moments, zoom)
         out[part] = drawn.mul_(255).add_(0.5).clamp_(0, 255)
     return out
