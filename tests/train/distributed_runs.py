@@ -44,7 +44,9 @@ def loss(model: nn.Module, batch: Tensor, generator: torch.Generator) -> tuple[T
 
 
 def validate(model: nn.Module, folder: Path) -> dict[str, float]:
-    return {"sum": float(model.encode(torch.ones(2, 5)).sum())}  # type: ignore[operator]
+    # "flat" gets better on the second process alone: all must drop the rate by what the first one sees.
+    better = float(folder.name.removeprefix("step_")) * int(os.environ.get("RANK", "0"))
+    return {"sum": float(model.encode(torch.ones(2, 5)).sum()), "flat": 100.0 - better}  # type: ignore[operator]
 
 
 def main(jobs: list[str]) -> None:
@@ -55,7 +57,8 @@ def main(jobs: list[str]) -> None:
         common: dict[str, Any] = {"loss": loss, "batches": batches, "batch_size": 8, "precision": "fp32"}
         stage = Stage(
             name="net", model=model, steps=int(steps), accumulation=4 // world, lr=1e-2, ema_decay=0.9, log_every=2,
-            clip_norm=0.5, weight_decay=0.01, validate=validate, validate_every=3, checkpoint_every=4, **common,
+            clip_norm=0.5, weight_decay=0.01, validate=validate, validate_every=2, checkpoint_every=4,
+            schedule="plateau", plateau_metric="flat", plateau_patience=0, **common,
         )  # fmt: skip
         run_stages([stage], out, device="cpu", parallel=parallel)  # type: ignore[arg-type]
         own = {name: float(value.double().sum()) for name, value in model.state_dict().items()}

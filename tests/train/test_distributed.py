@@ -52,6 +52,7 @@ def test_two_processes_equal_one_and_each_ends_with_the_weights(tmp_path: Path, 
     runpy.run_path(PROGRAM)["main"]([str(one), "ddp", "6"])
     start(TWO, (two, parallel, 6))
     same(one, two)
+    assert [record["train/lr"] for record in read_metrics(two / "metrics.jsonl")] == [1e-2, 1e-2, 5e-3]
     left = ast.literal_eval((one / "left_in_model_0.txt").read_text())
     for rank in (0, 1):
         own = ast.literal_eval((two / f"left_in_model_{rank}.txt").read_text())

@@ -353,6 +353,47 @@ def test_plateau_lowers_the_rate(make_stage: MakeStage, tmp_path: Path) -> None:
     assert rates == pytest.approx([1e-2, 1e-2, 1e-2, 1e-3, 1e-3, 1e-4])
 
 
+def falling_stage(make_stage: MakeStage, crash_at: int = -1, **changes: Any) -> Stage:
+    """A stage whose validation tells a made-up run, by the step in its folder's name."""
+    losses = [9.0, 8.0, 7.99, 8.1, 7.5, 7.6, 7.6, 7.6, 7.6, 7.6, 7.6, 7.6]
+
+    def crash() -> None:
+        raise RuntimeError("crash")
+
+    settings: dict[str, Any] = {
+        "schedule": "plateau", "plateau_metric": "loss", "plateau_patience": 1, "plateau_threshold": 0.01,
+        "checkpoint_every": 1, "validate_every": 1, "ema_decay": 0.9, "lr_floor": 0.2,
+        "batches": stop_at(crash_at, crash),
+        "validate": lambda model, folder: {"loss": losses[int(folder.name.removeprefix("step_")) - 1]},
+    }  # fmt: skip
+    return make_stage(**(settings | changes))
+
+
+@pytest.mark.parametrize("crash_at", [3, 4, 7, 9])
+def test_a_plateau_resumes_to_the_bit(make_stage: MakeStage, tmp_path: Path, crash_at: int) -> None:
+    straight = falling_stage(make_stage)
+    run_stages([straight], tmp_path / "a")
+    with pytest.raises(RuntimeError, match="crash"):
+        run_stages([falling_stage(make_stage, crash_at)], tmp_path / "b")
+    resumed = falling_stage(make_stage)
+    run_stages([resumed], tmp_path / "b")
+    assert largest_difference(weights(straight.model), weights(resumed.model)) == 0.0
+    rates = [[r["train/lr"] for r in read_metrics(tmp_path / run / "metrics.jsonl")] for run in "ab"]
+    assert rates[0] == rates[1]
+    assert rates[0] == pytest.approx([1e-2] * 4 + [5e-3] * 3 + [2.5e-3] * 2 + [2e-3] * 3)
+    assert curve(tmp_path / "a") == curve(tmp_path / "b")
+
+
+def test_a_plateau_that_watches_nothing_is_refused(make_stage: MakeStage, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="watches 'val/score' and the validation gives val/loss"):
+        run_stages([falling_stage(make_stage, plateau_metric="score")], tmp_path / "a")
+    for changes in ({"validate": None}, {"validate_every": 0}):
+        with pytest.raises(UserError, match="set validate and validate_every"):
+            run_stages([falling_stage(make_stage, **changes)], tmp_path / "b")
+    with pytest.raises(UserError, match=r"plateau_factor=1\.0 must lie between 0 and 1"):
+        run_stages([falling_stage(make_stage, plateau_factor=1.0)], tmp_path / "b")
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

@@ -63,6 +63,46 @@ def test_plateau_drops_after_patience_and_its_state_survives() -> None:
     assert again.best == 0.4
 
 
+def drops(plateau: Plateau, values: list[float]) -> list[float]:
+    """The factor on the learning rate after each value."""
+    return [(plateau.observe(value), plateau.scale)[1] for value in values]
+
+
+def test_plateau_on_a_made_up_run() -> None:
+    losses = [2.0, 1.5, 1.2, 1.195, 1.19, 1.21, 0.9, 0.91, 0.95, 0.92, 0.5]
+    #         best  .    .   within 2 % of 1.2   best  three without one     best
+    assert drops(Plateau(patience=2, threshold=0.02), losses) == [
+        1,
+        1,
+        1,
+        1,
+        1,
+        0.5,
+        0.5,
+        0.5,
+        0.5,
+        0.25,
+        0.25,
+    ]
+    assert drops(Plateau(patience=2, threshold=0.0), losses) == [1] * 9 + [0.5, 0.5]
+
+
+def test_a_slow_creep_counts_once_it_adds_up() -> None:
+    plateau = Plateau(patience=3, threshold=0.01)
+    assert drops(plateau, [1.0, 0.996, 0.992, 0.988, 0.984, 0.980, 0.976]) == [1.0] * 7
+    assert plateau.best == 0.976
+
+
+def test_drops_end_at_the_floor() -> None:
+    assert drops(Plateau(patience=0, factor=0.3, floor=0.1), [1.0] * 5) == [1, 0.3, 0.1, 0.1, 0.1]
+
+
+def test_a_value_that_is_none_never_improves() -> None:
+    plateau = Plateau(patience=1)
+    assert drops(plateau, [1.0, math.nan, math.nan, 0.5]) == [1, 1, 0.5, 0.5]
+    assert plateau.best == 0.5
+
+
 def test_plateau_state_before_any_value_is_plain_data() -> None:
     plateau = Plateau()
     plateau.load(Plateau().state())

@@ -155,7 +155,12 @@ class _StageRun:
             model=model,
             optimizers=optimizers,
             ema=EMA(model, stage.ema_decay) if stage.ema_decay else None,
-            plateau=Plateau(factor=stage.plateau_factor, patience=stage.plateau_patience),
+            plateau=Plateau(
+                factor=stage.plateau_factor,
+                patience=stage.plateau_patience,
+                threshold=stage.plateau_threshold,
+                floor=stage.lr_floor,
+            ),
             run_step=run.run_step,
         )
         self.stepper = Stepper(
@@ -223,7 +228,9 @@ class _StageRun:
                     if stage.validate and (
                         last or (stage.validate_every and state.step % stage.validate_every == 0)
                     ):
-                        record |= self._validate()
+                        measured = self._validate()
+                        self._check_watched(measured)
+                        record |= measured
                     self._watch_plateau(record)
                     if record and metrics is not None:
                         head = {"step": state.run_step, "stage": stage.name, "stage_step": state.step}
@@ -271,13 +278,22 @@ class _StageRun:
         )
         return values
 
+    def _watched(self) -> str | None:
+        """The name of the metric that the plateau looks at, if the stage has one."""
+        name = self.stage.plateau_metric or "train/loss"
+        return None if self.stage.schedule != "plateau" else name if "/" in name else f"val/{name}"
+
+    def _check_watched(self, measured: Mapping[str, float]) -> None:
+        name = self._watched()
+        if name is not None and not name.startswith("train/") and name not in measured:
+            raise UserError(
+                f"stage {self.stage.name!r}: the plateau watches {name!r} and the validation gives "
+                f"{', '.join(measured) or 'nothing'}: set plateau_metric to one of these"
+            )
+
     def _watch_plateau(self, record: Mapping[str, float]) -> None:
-        stage = self.stage
-        if stage.schedule != "plateau" or not record:
-            return
-        name = stage.plateau_metric or "train/loss"
-        name = name if "/" in name else f"val/{name}"
-        if name in record and self.state.plateau.observe(record[name]):
+        name = self._watched()
+        if name is not None and name in record and self.state.plateau.observe(record[name]):
             logger.info(
                 "step %d: %s has stopped improving, learning rate x %.3g",
                 self.state.run_step,

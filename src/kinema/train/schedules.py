@@ -53,11 +53,16 @@ def learning_rate_factor(
 
 @dataclass
 class Plateau:
-    """Drops the learning rate by `factor` when the watched value has not improved for `patience` observations."""
+    """Drops the learning rate by `factor` when more than `patience` observations in a row have not improved.
+
+    An observation improves when it lies below the best one so far by more than `threshold` times its size; smaller
+    steps do not move the best, so a slow creep adds up until it counts. Drops end at `floor`.
+    """
 
     factor: float = 0.5
     patience: int = 5
-    threshold: float = 1e-3  # relative improvement that counts
+    threshold: float = 1e-3
+    floor: float = 0.0  # the smallest factor on the learning rate
     best: float = math.inf
     waited: int = 0
     scale: float = 1.0
@@ -68,9 +73,9 @@ class Plateau:
             self.best, self.waited = value, 0
             return False
         self.waited += 1
-        if self.waited <= self.patience:
+        if self.waited <= self.patience or self.scale <= self.floor:
             return False
-        self.scale, self.waited = self.scale * self.factor, 0
+        self.scale, self.waited = max(self.scale * self.factor, self.floor), 0
         return True
 
     def state(self) -> dict[str, float]:

@@ -74,10 +74,11 @@ class Stage:
     schedule: Schedule = "constant"
     warmup_steps: int = 0
     decay_fraction: float = 0.2  # of the steps, for wsd
-    lr_floor: float = 0.0  # final factor on lr
+    lr_floor: float = 0.0  # final factor on lr; for plateau the smallest
     plateau_metric: str | None = None  # a key of validate's result; None: train/loss of each log window
-    plateau_factor: float = 0.5
-    plateau_patience: int = 5
+    plateau_factor: float = 0.5  # on lr, at each drop
+    plateau_patience: int = 5  # values in a row that may pass without improving
+    plateau_threshold: float = 1e-3  # relative improvement that counts
 
     ema_decay: float = 0.0  # 0: off; else the stage ends with the averaged weights in the model
     precision: PrecisionName | None = None  # None: what run_stages was given
@@ -110,8 +111,24 @@ class Stage:
             raise UserError(
                 f"{where}: ema_decay={self.ema_decay} must be 0 (off) or lie below 1, such as 0.999"
             )
+        if self.schedule == "plateau":
+            self._check_plateau(where)
         if self.warmup_steps >= self.steps and self.warmup_steps > 0:
             raise UserError(f"{where}: warmup_steps={self.warmup_steps} must be less than steps={self.steps}")
+
+    def _check_plateau(self, where: str) -> None:
+        if not 0.0 < self.plateau_factor < 1.0 or self.plateau_patience < 0 or self.plateau_threshold < 0.0:
+            raise UserError(
+                f"{where}: plateau_factor={self.plateau_factor} must lie between 0 and 1, "
+                f"plateau_patience={self.plateau_patience} and plateau_threshold={self.plateau_threshold} "
+                "must not be negative"
+            )
+        watches_validation = self.plateau_metric is not None and not self.plateau_metric.startswith("train/")
+        if watches_validation and (self.validate is None or not self.validate_every):
+            raise UserError(
+                f"{where}: the plateau watches {self.plateau_metric!r}, which a validation gives: set validate and "
+                "validate_every, or plateau_metric=none to watch the training loss"
+            )
 
     def microbatch(self, step: int, turn: int, *, rank: int, world: int, seed: int) -> BatchIndex:
         """Microbatch number turn * world + rank of a step: the same samples and seed whoever computes it."""
