@@ -41,6 +41,22 @@ def tar(path, members, end=True):
     return path
 
 
+def test_a_folder_of_another_kind_is_one_sentence(tmp_path, caplog):
+    files = {f"docs/picture{number}.png": picture() for number in range(40)} | {
+        "a.png": picture(),
+        "a.txt": "a fox",
+    }
+    with pytest.raises(
+        UserError, match=r"40 of 41 clips are broken.*picture0\.png: it has no caption.*and 35 more"
+    ):
+        open_dataset(fill(tmp_path, files))
+    assert not caplog.records
+    dataset = open_dataset(tmp_path, max_broken=1.0)
+    assert len(dataset.broken) == 40
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "skipped 40 of 41 clips; docs/picture0.png: it has no caption" in caplog.text
+
+
 def captions(dataset: MediaDataset):
     return {sample.key: sample.captions for sample in dataset.samples}
 

@@ -29,17 +29,22 @@ class HasIndices(Protocol):
 
 @dataclass(frozen=True)
 class ClipBatch:
-    """video float32 (B, 3, T, H, W) in [-1, 1], and for every clip its caption and its key."""
+    """video float32 (B, 3, T, H, W) in [-1, 1], and for every clip its caption, its key and its frames a second.
+
+    A rate is None where the file's own was taken.
+    """
 
     video: Tensor
     captions: tuple[str, ...]
     keys: tuple[str, ...]
+    rates: tuple[float | None, ...] = ()
 
 
 class ClipBatches:
     """`batches(indices)` decodes the clips of these global sample numbers; pass it as a stage's `batches`.
 
     Sample number g is in epoch g // len(dataset), at a place of that epoch's own permutation (from `seed`).
+    fps: one rate, or one for each clip of the data set, or None for each file's own.
     crops: how many different temporal crops of a clip are ever cut; epoch e uses crop e % crops, and a cache
     keeps at most that many of each clip. workers: threads that decode one batch (decoding frees Python's lock).
     cache_bytes, cache_folder, disk_bytes: keep decoded frames in memory, and in a folder, up to these sizes.
@@ -52,7 +57,7 @@ class ClipBatches:
         num_frames: int,
         height: int,
         width: int,
-        fps: float | None = None,
+        fps: float | Sequence[float] | None = None,
         seed: int = 0,
         shuffle: bool = True,
         crops: int = 4,
@@ -63,8 +68,11 @@ class ClipBatches:
     ) -> None:
         if crops < 1 or workers < 0:
             raise UserError(f"crops={crops}, workers={workers}: expected at least 1 crop and 0 workers")
+        rates = (fps,) * len(dataset) if fps is None or isinstance(fps, int | float) else tuple(fps)
+        if len(rates) != len(dataset):
+            raise UserError(f"there are {len(rates)} rates for {len(dataset)} clips: give one a clip")
         self.dataset, self.seed, self.shuffle, self.crops = dataset, seed, shuffle, crops
-        self.shape = (num_frames, height, width, fps)
+        self.size, self.rates = (num_frames, height, width), rates
         self._pool = ThreadPoolExecutor(workers, "kinema-clips") if workers else None
         self._orders: dict[int, npt.NDArray[np.int64]] = {}
         self._lock = threading.Lock()
@@ -75,7 +83,7 @@ class ClipBatches:
             clips = [
                 sample.key for sample in dataset.samples
             ]  # a cached row names its clip by its place here
-            text = repr((self.shape, dataset.short, seed, clips))
+            text = repr((self.size, self.rates, dataset.short, seed, clips))
             identity = "clips-" + hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
             self._cache = FeatureCache(
                 identity, folder=cache_folder, memory_bytes=cache_bytes, disk_bytes=disk_bytes
@@ -98,7 +106,12 @@ class ClipBatches:
             self.dataset.caption(index, mix(self.seed, int(number)))
             for index, number in zip(used, numbers, strict=True)
         )
-        return ClipBatch(video, captions, tuple(self.dataset.samples[index].key for index in used))
+        return ClipBatch(
+            video,
+            captions,
+            tuple(self.dataset.samples[index].key for index in used),
+            tuple(self.rates[index] for index, _ in places),
+        )
 
     def place(self, number: int) -> tuple[int, int]:
         """(index in the data set, crop) of a global sample number."""
@@ -119,7 +132,9 @@ class ClipBatches:
     def _decode(self, places: list[tuple[int, int]]) -> tuple[Tensor, list[int]]:
         def one(place: tuple[int, int]) -> tuple[npt.NDArray[np.uint8], int]:
             index, crop = place
-            return self.dataset.clip(index, *self.shape, seed=mix(self.seed, index, crop))
+            return self.dataset.clip(
+                index, *self.size, fps=self.rates[index], seed=mix(self.seed, index, crop)
+            )
 
         results = list(self._pool.map(one, places) if self._pool else map(one, places))
         frames = torch.from_numpy(np.stack([frames for frames, _ in results]))

@@ -31,6 +31,34 @@ class Limits:
     max_bytes: int = 2 * 2**30
 
 
+@dataclass(frozen=True, kw_only=True)
+class ClipFacts:
+    """What a clip is before any crop: upright rows and columns of square pixels, frames, frames a second."""
+
+    height: int
+    width: int
+    num_frames: int
+    fps: float
+
+
+def measure_clip(handle: BinaryIO, name: str, limits: Limits | None = None) -> ClipFacts:
+    """The facts of an open image, animation or video; a video is decoded up to its first frame.
+
+    Raises UserError when it cannot be decoded.
+    """
+    limits = limits or Limits()
+    if sniff(handle, name).family == "image":
+        video = read_animation(handle, name, limits.max_decoded, limits.max_bytes)
+        rows, columns = video.frames.shape[1:3]
+        return ClipFacts(height=rows, width=columns, num_frames=video.num_frames, fps=video.fps)
+    with open_video(handle, name) as reader:
+        first = next((reader.rgb(frame) for _, frame in reader.frames()), None)
+        if first is None:
+            raise UserError(f"{name} has no frames in its video track: copy or make it again")
+        count = max(1, round(reader.seconds * reader.fps))
+        return ClipFacts(height=first.shape[0], width=first.shape[1], num_frames=count, fps=reader.fps)
+
+
 def read_clip(
     handle: BinaryIO,
     name: str,

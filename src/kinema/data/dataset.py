@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from kinema.data.clips import Frames, Limits, Short, read_clip
+from kinema.data.clips import ClipFacts, Frames, Limits, Short, measure_clip, read_clip
 from kinema.data.sample import Sample, split_of
 from kinema.errors import UserError
 
@@ -40,12 +40,12 @@ class MediaDataset:
             )
         self.samples = tuple(samples)
         self.max_broken, self.short, self.limits = max_broken, short, limits or Limits()
-        self.broken: dict[str, str] = {}
-        self._total = len(samples) + len(broken or {})
+        self.broken: dict[str, str] = dict(broken or {})
+        self._total = len(samples) + len(self.broken)
         self._lock = threading.Lock()
-        for key, reason in (broken or {}).items():
-            self._report(key, reason, check=False)
-        self._check()
+        self._check()  # a folder of another kind is one sentence, not a warning for each of its files
+        if self.broken:
+            logger.warning("skipped %d of %d clips; %s", len(self.broken), self._total, self._named())
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -91,6 +91,12 @@ class MediaDataset:
         with sample.source.open() as handle:
             return read_clip(handle, sample.key, seed=seed, short=self.short, limits=self.limits, **options)
 
+    def measure(self, index: int) -> ClipFacts:
+        """Size, frames and rate of exactly this clip. Raises UserError or OSError when it is broken."""
+        sample = self.samples[self._valid(index)]
+        with sample.source.open() as handle:
+            return measure_clip(handle, sample.key, self.limits)
+
     def caption(self, index: int, seed: int = 0) -> str:
         """One of the clip's captions, chosen by `seed`."""
         captions = self.samples[self._valid(index)].captions
@@ -114,21 +120,24 @@ class MediaDataset:
             raise UserError(
                 f"the {part} part of {len(self)} clips is empty at fraction={fraction}: choose another fraction"
             )
-        return MediaDataset(chosen, max_broken=self.max_broken, short=self.short, limits=self.limits)
+        return self.part(chosen)
+
+    def part(self, samples: Sequence[Sample]) -> MediaDataset:
+        """A data set of these samples with the same settings."""
+        return MediaDataset(samples, max_broken=self.max_broken, short=self.short, limits=self.limits)
 
     def _valid(self, index: int) -> int:
         if not 0 <= index < len(self):
             raise UserError(f"the index is {index}: expected 0 to {len(self) - 1}")
         return int(index)
 
-    def _report(self, key: str, reason: str, check: bool = True) -> None:
+    def _report(self, key: str, reason: str) -> None:
         with self._lock:
             if key in self.broken:
                 return
             self.broken[key] = reason
         logger.warning("skipped %s: %s", key, reason)
-        if check:
-            self._check()
+        self._check()
 
     def _check(self) -> None:
         if len(self.broken) > self.max_broken * self._total:
