@@ -12,7 +12,7 @@ from torch import nn
 
 import kinema.train
 from kinema import hub
-from kinema.cli.train import apply_override, parse_override
+from kinema.cli.train import apply_override, given_options, parse_override
 from kinema.errors import UserError
 from kinema.train import Recipe, Stage
 
@@ -52,6 +52,19 @@ def stages() -> list[Stage]:
 )
 def test_overrides_are_read(text, expected):
     assert parse_override(text) == expected
+
+
+def test_options_reach_the_recipe_that_takes_them():
+    def builder(preset, data, seed, init, size=None, num_frames=None):
+        raise AssertionError("not called")
+
+    nothing = {"size": None, "num_frames": None, "buckets": None}
+    assert given_options("x", builder, nothing) == {}
+    assert given_options("x", builder, {**nothing, "size": 96}) == {"size": 96}
+    with pytest.raises(UserError, match="the recipe of x takes no --buckets: leave it out"):
+        given_options("x", builder, {**nothing, "buckets": "nano"})
+    with pytest.raises(UserError, match="--num-frames is 0 and must be 1 or more"):
+        given_options("x", builder, {**nothing, "num_frames": 0})
 
 
 @pytest.mark.parametrize("text", ["lr=3", "video.lr", "video.=3", ".lr=3", "video.lr=", "", "="])

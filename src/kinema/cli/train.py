@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -48,9 +49,22 @@ def train(
         str,
         typer.Option(
             "--init",
-            help="Weights to start from: none, nano, or a path; auto is nano where --data is given, else none.",
+            help="Weights to start from: none, nano or a path; auto: nano with --data, --size or --num-frames.",
         ),
     ] = "auto",
+    size: Annotated[
+        int | None,
+        typer.Option("--size", help="Grow the weights of --init to this height and width in pixels."),
+    ] = None,
+    num_frames: Annotated[
+        int | None, typer.Option("--num-frames", help="Grow the weights of --init to this many frames.")
+    ] = None,
+    buckets: Annotated[
+        str | None,
+        typer.Option(
+            "--buckets", help="Train on clips of several sizes and lengths, by the table of this name."
+        ),
+    ] = None,
     device: Device = "auto",
     precision: Annotated[
         str,
@@ -96,11 +110,14 @@ def train(
         raise UserError(f"'{data}' does not exist: --data names a folder of clips with captions, or shards")
     check_folder(out)
     parsed = [parse_override(text) for text in overrides or []]
+    builder = hub.resolve(entry.recipe)
+    given = given_options(name, builder, {"size": size, "num_frames": num_frames, "buckets": buckets})
     if init == "auto":
-        init = "nano" if data is not None and preset == entry.preset else "none"
+        goes_on = data is not None or size is not None or num_frames is not None
+        init = "nano" if goes_on and preset == entry.preset else "none"
     start = None if init == "none" else hub.resolve_weights(entry, init)
 
-    recipe = hub.resolve(entry.recipe)(preset=preset, data=data, seed=seed, init=start)
+    recipe = builder(preset=preset, data=data, seed=seed, init=start, **given)
     stages = recipe.stages
     if max_steps is not None:
         for stage in stages:
@@ -118,6 +135,7 @@ def train(
         "preset": preset,
         "seed": seed,
         "init": init if start is None else start.name,
+        **given,
     }
     settings["data"] = "the Small World" if data is None else data.name
     run_stages(
@@ -137,6 +155,19 @@ def train(
         print_json({"run": str(out), "stages": [stage.name for stage in stages], "weights": str(weights)})
     else:
         print(f"the run is in {out}; its weights are {weights}")
+
+
+def given_options(name: str, builder: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that were given; one that the recipe has no keyword for is a `UserError`."""
+    given = {option: value for option, value in options.items() if value is not None}
+    known = inspect.signature(builder).parameters
+    for option, value in given.items():
+        flag = f"--{option.replace('_', '-')}"
+        if option not in known:
+            raise UserError(f"the recipe of {name} takes no {flag}: leave it out")
+        if isinstance(value, int) and value < 1:
+            raise UserError(f"{flag} is {value} and must be 1 or more")
+    return given
 
 
 def parse_override(text: str) -> tuple[str, str, Any]:
