@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from kinema.errors import UserError
+from kinema.flow.paths import over_batch
 from kinema.flow.windows import multidiffusion
 from kinema.systems.movie_gen.video.model import (
     Condition,
@@ -38,11 +39,13 @@ class UpsamplerConfig:
         overlap: cells that neighbouring windows share, along time, height and width.
         residual: learn how far the latent lies from the condition's, each channel in a unit of its own, in place of
             the latent itself.
+        preconditioned: the network learns only what a linear estimate from the noisy sample leaves open.
     """
 
     transformer: TransformerConfig
     overlap: Grid
     residual: bool = False
+    preconditioned: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "overlap", tuple(self.overlap))
@@ -65,15 +68,15 @@ class UpsamplerConfig:
             "transformer": self.transformer.to_dict(),
             "overlap": list(self.overlap),
             "residual": self.residual,
+            "preconditioned": self.preconditioned,
         }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> UpsamplerConfig:
         """Undoes `to_dict`; UserError where it cannot."""
-        if set(values) != {"transformer", "overlap", "residual"}:
-            raise UserError(
-                f"an upsampler's settings are transformer, overlap and residual, got {', '.join(values)}"
-            )
+        known = [field.name for field in dataclasses.fields(cls)]
+        if set(values) != set(known):
+            raise UserError(f"an upsampler's settings are {', '.join(known)}, got {', '.join(values)}")
         return cls(**{**values, "transformer": TransformerConfig.from_dict(values["transformer"])})
 
 
@@ -94,6 +97,7 @@ PRESETS: dict[str, UpsamplerConfig] = {
         ),
         overlap=(4, 2, 2),
         residual=True,
+        preconditioned=True,
     ),
     "7b": UpsamplerConfig(
         transformer=TransformerConfig(
@@ -124,19 +128,23 @@ class Upsampler(nn.Module):
     """The velocity of a high-resolution latent beside the latent of an enlarged clip."""
 
     unit: Tensor
+    spread: Tensor
 
     def __init__(self, config: UpsamplerConfig) -> None:
         super().__init__()
         self.config = config
         self.transformer = MovieGenTransformer(config.transformer)
         self.register_buffer("unit", torch.empty(config.transformer.latent_channels))
+        self.register_buffer("spread", torch.empty(config.transformer.latent_channels))
         if not self.unit.is_meta:
             self.unit.fill_(1.0)
+            self.spread.fill_(1.0)
 
     def init_weights(self) -> None:
         """Set every parameter and buffer."""
         self.transformer.init_weights()
         self.unit.fill_(1.0)
+        self.spread.fill_(1.0)
 
     @torch.no_grad()
     def measure(self, latent: Tensor, condition: Tensor, reach: Tensor) -> None:
@@ -150,6 +158,7 @@ class Upsampler(nn.Module):
             visible = distance * reach
             share = (visible / visible.max()).sqrt().clamp_min(LEAST_SHARE)
             self.unit.copy_(distance / share)
+            self.spread.copy_(share)
 
     def sample_of(self, latent: Tensor, condition: Tensor) -> Tensor:
         """What flow matching learns, from a latent and the condition's, all (B, C, T, H, W)."""
@@ -161,13 +170,27 @@ class Upsampler(nn.Module):
 
     def forward(self, x: Tensor, t: Tensor, condition: Tensor, text: Text | Condition = ()) -> Tensor:
         """The velocity at x, t under a condition of the same shape (B, C, T, H, W), at most one window."""
-        return self.transformer(torch.cat([x, condition], dim=1), t, text)
+        return self._velocity(torch.cat([x, condition], dim=1), t, text)
+
+    def _velocity(self, both: Tensor, t: Tensor, text: Text | Condition) -> Tensor:
+        """The velocity for a sample and its condition in one tensor, (B, 2C, T, H, W) -> (B, C, T, H, W).
+
+        Preconditioned: were each channel independent noise of its spread s, the best estimate of data - noise from
+        x = t data + (1 - t) noise would be (t s^2 - (1 - t)) / v * x, v = t^2 s^2 + (1 - t)^2, wrong by s / sqrt(v).
+        """
+        if not self.config.preconditioned:
+            return self.transformer(both, t, text)
+        x, condition = both.chunk(2, dim=1)
+        time, spread = over_batch(t, x), _over(self.spread)
+        variance = (time * spread).square() + (1 - time).square()
+        rest = self.transformer(torch.cat([x * variance.rsqrt(), condition], dim=1), t, text)
+        return (time * spread.square() - (1 - time)) / variance * x + spread * variance.rsqrt() * rest
 
     def whole(self, x: Tensor, t: Tensor, condition: Tensor, text: Text | Condition = ()) -> Tensor:
         """The velocity of a latent of any size, in windows over time, rows and columns (MultiDiffusion)."""
 
         def joined(both: Tensor, time: Tensor) -> Tensor:
-            return self.transformer(both, time, text)
+            return self._velocity(both, time, text)
 
         field = joined
         for axis, window, overlap in zip((2, 3, 4), self.config.window, self.config.overlap, strict=True):

@@ -153,7 +153,7 @@ def new_parts(size: str = "nano") -> UpsamplerParts:
     return UpsamplerParts(codec, Upsampler(config))
 
 
-def upsampler_stage(parts: UpsamplerParts, source: UpsamplerSource, steps: int = 1600) -> Stage:
+def upsampler_stage(parts: UpsamplerParts, source: UpsamplerSource, steps: int = 1500) -> Stage:
     """The one stage."""
     return Stage(
         name="upsampler",
@@ -161,7 +161,7 @@ def upsampler_stage(parts: UpsamplerParts, source: UpsamplerSource, steps: int =
         loss=upsampler_loss,
         batches=source,
         steps=steps,
-        batch_size=12,
+        batch_size=8,
         optimizer="muon",
         lr=2e-3,
         betas=(0.9, 0.95),
@@ -169,7 +169,7 @@ def upsampler_stage(parts: UpsamplerParts, source: UpsamplerSource, steps: int =
         schedule="wsd",
         warmup_steps=100,
         decay_fraction=0.35,
-        ema_decay=0.998,
+        ema_decay=0.99,
         log_every=25,
         checkpoint_every=100,
         compile=True,
