@@ -145,8 +145,10 @@ def enlarged(model: Upsampler, made: making.Made, seed: int) -> making.Made:
     return replace(made, video=video, seconds=made.seconds + time.perf_counter() - began)
 
 
-def enlarge_again(record: Mapping[str, Any], video: Video, device: str) -> Video:
+def enlarge_again(record: object, video: Video, device: str) -> Video:
     """Repeat what a provenance's record says; it may come from anybody, so it is checked like typed words."""
+    if not isinstance(record, Mapping):
+        raise UserError(f"the clip's record of its upsampling is {record!r}: expected a table")
     weights = record.get("weights", "nano")
     if record.get("model") != NAME or weights not in ("nano", "official"):
         raise UserError(
