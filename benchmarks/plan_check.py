@@ -15,6 +15,7 @@ import platform
 import statistics
 import sys
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import torch
@@ -22,6 +23,7 @@ import torch
 from kinema.systems.movie_gen.video.model import MovieGenTransformer, TransformerConfig, preset
 from kinema.systems.movie_gen.video.planning import blueprint
 from kinema.text.states import TextStates
+from kinema.train.flops import count_flops
 from kinema.train.optim import build_optimizers
 from kinema.train.plan import Device, Plan, make_plan, this_machine
 from kinema.train.precision import Precision
@@ -33,11 +35,22 @@ SIZES = {
     "nano-small": preset("nano", dim=192, depth=4, hidden=256),
     "nano": preset("nano"),
     "nano-large": preset("nano", dim=384, depth=8, hidden=768, num_heads=6),
+    "wide": preset("nano", dim=2560, depth=2, hidden=6912, num_heads=20),  # ten times nano's width
 }
 
 
-def measure(config: TransformerConfig, batch: int, repeats: int) -> tuple[list[float], int]:
-    """Seconds of some training steps after one to warm up, and the bytes that autograd kept in one of them."""
+@dataclass(frozen=True)
+class Measured:
+    """Of one network: parameters, FLOPs of a step's products, bytes that autograd kept, seconds of some steps."""
+
+    parameters: int
+    flops: int
+    kept: int
+    seconds: list[float]
+
+
+def measure(config: TransformerConfig, batch: int, repeats: int) -> Measured:
+    """Train for some steps, after one to warm up in which everything is counted."""
     torch.manual_seed(0)
     model = MovieGenTransformer(config)
     optimizers = build_optimizers(model)
@@ -64,7 +77,7 @@ def measure(config: TransformerConfig, batch: int, repeats: int) -> tuple[list[f
             held[storage.data_ptr()] = storage
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+    with count_flops() as counted, torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         step()
     kept = sum(storage.nbytes() for storage in held.values())
     held.clear()
@@ -73,7 +86,7 @@ def measure(config: TransformerConfig, batch: int, repeats: int) -> tuple[list[f
         start = time.perf_counter()
         step()
         seconds.append(time.perf_counter() - start)
-    return seconds, kept
+    return Measured(sum(p.numel() for p in model.parameters()), counted.total, kept, seconds)
 
 
 def plan_of(config: TransformerConfig, device: Device, batch: int, mfu: float | None = None) -> Plan:
@@ -92,12 +105,13 @@ def main() -> None:
     device = this_machine()
     rows, reached = [], 0.0
     print(
-        f"{'size':12}{'measured':>11}{'predicted':>11}{'ratio':>7}{'by default':>12}{'mfu':>7}{'kept/plan':>11}"
+        f"{'size':12}{'measured':>11}{'predicted':>11}{'ratio':>7}{'by default':>12}{'mfu':>7}"
+        f"{'kept/plan':>11}{'FLOPs':>7}{'parameters':>12}"
     )
     for name in given.sizes:
         config = SIZES[name]
-        seconds, kept = measure(config, given.batch, given.repeats)
-        middle = statistics.median(seconds)
+        found = measure(config, given.batch, given.repeats)
+        middle = statistics.median(found.seconds)
         plan = plan_of(config, device, given.batch)
         mfu = plan.step_seconds * plan.mfu / middle
         reached = reached or mfu
@@ -106,19 +120,22 @@ def main() -> None:
         casts = 2 * plan.blueprint.parameters if device.compute_bytes == 2 else 0
         row = {
             "size": name,
-            "parameters": plan.blueprint.parameters,
+            "parameters": found.parameters,
+            "parameters_over_planned": found.parameters / plan.blueprint.parameters,
+            "flops_over_planned": found.flops / (plan.work.executed * given.batch),
             "measured_seconds": middle,
-            "spread": [min(seconds), max(seconds)],
+            "spread": [min(found.seconds), max(found.seconds)],
             "predicted_seconds": predicted,
             "ratio": predicted / middle,
             "default_seconds": plan.step_seconds,
             "mfu": mfu,
-            "activations_kept_over_planned": kept / (plan.memory.activations + casts),
+            "activations_kept_over_planned": found.kept / (plan.memory.activations + casts),
         }
         rows.append(row)
         print(
             f"{name:12}{middle * 1e3:8.1f} ms{predicted * 1e3:8.1f} ms{predicted / middle:7.2f}"
             f"{plan.step_seconds * 1e3:9.1f} ms{mfu:7.2f}{row['activations_kept_over_planned']:11.2f}"
+            f"{row['flops_over_planned']:7.3f}{row['parameters_over_planned']:12.4f}"
         )
     print(
         json.dumps(

@@ -19,7 +19,14 @@ from kinema.errors import UserError
 
 def evaluate(
     name: Annotated[str, typer.Argument(help="A name from `kinema models`.", show_default=False)],
-    num_prompts: Annotated[int, typer.Option("--num-prompts", help="How many prompts to judge on.")] = 512,
+    num_prompts: Annotated[
+        int | None,
+        typer.Option("--num-prompts", help="How many prompts to judge on; default 512, with --long 32."),
+    ] = None,
+    long: Annotated[
+        bool,
+        typer.Option("--long", help="Judge clips of four times the trained length for seams and drift."),
+    ] = False,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the clips.")] = 0,
     out: Annotated[Path | None, typer.Option("--out", help="Also write the report, as JSON.")] = None,
     steps: Annotated[
@@ -46,8 +53,11 @@ def evaluate(
     from kinema import hub
 
     entry = hub.find(name)
-    if entry.evaluator is None:
-        raise UserError(f"{name} has no bench yet: `kinema info {name}` says what it has")
+    bench = entry.long_evaluator if long else entry.evaluator
+    if bench is None:
+        what = "bench for long clips" if long else "bench"
+        raise UserError(f"{name} has no {what} yet: `kinema info {name}` says what it has")
+    num_prompts = (32 if long else 512) if num_prompts is None else num_prompts
     if not 2 <= num_prompts <= 1_000_000:
         raise UserError(f"--num-prompts is {num_prompts} and must lie between 2 and 1,000,000")
     check_number("seed", seed)
@@ -65,7 +75,7 @@ def evaluate(
         pipeline.compile()
     progress = counter("clip ", None, shown=not as_json)
     report = as_plain(
-        hub.resolve(entry.evaluator)(
+        hub.resolve(bench)(
             pipeline,
             num_prompts=num_prompts,
             seed=seed,

@@ -14,8 +14,10 @@ import torch
 from torch import Tensor
 
 
-def window_starts(size: int, window: int, overlap: int) -> list[int]:
-    """First positions of windows that cover 0..size; neighbours share `overlap` positions, the last two maybe more.
+def window_starts(size: int, window: int, overlap: int, offset: int = 0) -> list[int]:
+    """First positions of windows that cover 0..size; neighbours share `overlap` positions, at the ends maybe more.
+
+    offset: positions by which the windows are moved to the front, 0 <= offset < window - overlap; none sticks out.
 
     Raises ValueError unless 0 <= overlap < window.
     """
@@ -23,7 +25,8 @@ def window_starts(size: int, window: int, overlap: int) -> list[int]:
         raise ValueError(f"windows of {window} cannot overlap by {overlap}: give 0 <= overlap < window")
     if size <= window:
         return [0]
-    return [*range(0, size - window, window - overlap), size - window]
+    inner = range(-offset, size - window, window - overlap)
+    return sorted({max(start, 0) for start in inner} | {size - window})
 
 
 def taper(window: int, overlap: int) -> Tensor:
@@ -33,7 +36,11 @@ def taper(window: int, overlap: int) -> Tensor:
 
 
 def multidiffusion(
-    velocity: Callable[..., Tensor], window: int, overlap: int, axis: int = 2
+    velocity: Callable[..., Tensor],
+    window: int,
+    overlap: int,
+    axis: int = 2,
+    generator: torch.Generator | None = None,
 ) -> Callable[..., Tensor]:
     """A velocity for samples of any length along `axis`, from one for at most `window` positions.
 
@@ -41,6 +48,8 @@ def multidiffusion(
         velocity: called as velocity(x, t, *args) with a window of x; its result may have other channels than x
             (a condition beside the sample), and must have x's size along `axis`.
         window, overlap: in positions of x along `axis`.
+        generator: if given, every evaluation draws from it (on the CPU) by how much the windows are moved, so that
+            no place is a border at every step.
 
     Returns:
         velocity(x, t, *args). A sample of at most `window` positions is one plain call. For windows in two
@@ -55,8 +64,11 @@ def multidiffusion(
         total: Tensor | None = None
         weight = x.new_zeros(size)
         ramp = taper(window, overlap).to(x)
+        offset = 0
+        if generator is not None:
+            offset = int(torch.randint(window - overlap, (), generator=generator))
         shape = [-1 if i == axis % x.ndim else 1 for i in range(x.ndim)]
-        for start in window_starts(size, window, overlap):
+        for start in window_starts(size, window, overlap, offset):
             part = velocity(x.narrow(axis, start, window), t, *args)
             if total is None:
                 total = part.new_zeros(
