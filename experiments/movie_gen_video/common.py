@@ -32,7 +32,7 @@ from kinema.eval.frechet import frechet_distance
 from kinema.flow import paths
 from kinema.flow.guidance import guided
 from kinema.flow.objective import flow_matching_loss
-from kinema.flow.schedules import linear
+from kinema.flow.schedules import linear, linear_quadratic
 from kinema.flow.solvers import euler
 from kinema.flow.times import logit_normal
 from kinema.systems.movie_gen.video.model import MovieGenTransformer, preset
@@ -52,6 +52,7 @@ HERE = Path(__file__).resolve().parent
 IMAGES = HERE.parents[1] / "docs" / "images" / "experiments"
 FRAMES, SIZE, GRID, FPS = 16, 32, (4, 4, 4), 8.0
 GUIDANCE_SCALE, TEXT_DROP, STEPS = 2.5, 0.1, 25
+SCHEDULES: dict[str, Callable[[int], Tensor]] = {"uniform": linear, "linear-quadratic": linear_quadratic}
 SPEC = WorldSpec(vocabulary="nano", actor_odds=(1.0, 0.0, 0.0), static_camera=1.0, appealing=0.0)
 OBJECTS = ("panda", "parrot", "whale", "ladybug", "banana", "tractor")
 ACTIONS = ("rest", "slide", "fall", "rise", "spin", "grow")

@@ -14,6 +14,7 @@ FOLDER = Path(__file__).resolve().parents[2] / "experiments" / "movie_gen_video"
 NAMES = (
     "flow_matching_vs_diffusion",
     "schedule",
+    "schedule_exact",
     "warm_start",
     pytest.param("outlier_penalty", marks=pytest.mark.slow),
     pytest.param("pictures_mixed_in", marks=pytest.mark.slow),
@@ -31,7 +32,7 @@ def test_quick_run_writes_figures_and_a_plot(name, tmp_path, experiment, monkeyp
     monkeypatch.setattr(sys, "argv", [name, "--quick", "--out", str(tmp_path)])
     experiment(name).main()
     result = json.loads((tmp_path / f"{name}.json").read_text())
-    arms = result["arms"] if "arms" in result else result["nano"]
+    arms = result["arms"]
     assert result["quick"]
     assert len(arms) >= 3
     figures = [set(row) for row in arms.values()]
@@ -42,7 +43,7 @@ def test_quick_run_writes_figures_and_a_plot(name, tmp_path, experiment, monkeyp
 
 def test_mixture_velocity_is_that_of_the_path(experiment):
     """Its Euler solution ends in the mixture: near one mean each, `std` about it in every coordinate."""
-    schedule = experiment("schedule")
+    schedule = experiment("schedule_exact")
     generator = torch.Generator().manual_seed(0)
     means = torch.randn(4, 64, generator=generator)
     noise = torch.randn(512, 64, generator=generator)
