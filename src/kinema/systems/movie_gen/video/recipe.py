@@ -5,30 +5,39 @@ pictures, then on pictures and clips together, then on a small curated set, and 
 
     kinema train movie-gen-video --out runs/nano                  everything, on the Small World
     kinema train movie-gen-video --data FOLDER --out runs/mine    finetune nano on your own captioned clips
+    kinema train movie-gen-video --size 96 --out runs/nano-96     grow nano to 96x96 pixels and train on
+    kinema train movie-gen-video --buckets nano --out runs/mixed  clips of five shapes and two lengths
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from kinema.data import ClipBatches, open_dataset
+from kinema.data import open_dataset
+from kinema.errors import UserError
 from kinema.flow.objective import flow_matching_loss
 from kinema.flow.times import logit_normal
-from kinema.systems.movie_gen.video import codec_recipe, text_recipe
+from kinema.systems.movie_gen.video import codec_recipe, growth, text_recipe
 from kinema.systems.movie_gen.video.model import MovieGenTransformer, preset
 from kinema.systems.movie_gen.video.parts import Parts, load_parts, save_parts
-from kinema.systems.movie_gen.video.tags import tagged, training_texts
+from kinema.systems.movie_gen.video.sources import (
+    Batch,
+    BucketedFolder,
+    BucketedWorld,
+    FolderSource,
+    WorldSource,
+    find_buckets,
+)
 from kinema.text.alignment import AlignedText
 from kinema.text.characters import CharacterCodes
 from kinema.train import BatchIndex, Recipe, Stage, seed_everything
-from kinema.world.batches import WorldClips
 from kinema.world.scene import WorldSpec
 
 LATENT_GRID = (4, 8, 8)  # 16 frames of 64x64 through nano's codec
@@ -56,68 +65,6 @@ SIGNED_PICTURES = replace(SIGNED_CLIPS, sign_odds=0.65)
 CURATED_WORLD = replace(
     SIGNED_CLIPS, actor_odds=(0.85, 0.12, 0.03), static_camera=0.55, appealing=1.0, fps=(8.0,), sign_odds=0.25
 )
-
-
-@dataclass
-class Batch:
-    """Pixels (B, 3, T, H, W) and the texts that the model reads with them."""
-
-    pixels: Tensor
-    texts: list[str]
-
-
-class WorldSource:
-    """Clips and pictures of a world with tagged captions; every `picture_every`-th step is pictures.
-
-    pictures: the world of the pictures, where it is another. first: the number of the first scene.
-    """
-
-    def __init__(
-        self,
-        spec: WorldSpec,
-        picture_every: int,
-        pictures_per_clip: int = 4,
-        pictures: WorldSpec | None = None,
-        first: int = 0,
-    ) -> None:
-        self.clips, self.first = WorldClips(spec=spec), first
-        self.pictures = WorldClips(spec=pictures or spec, num_frames=1)
-        self.picture_every, self.pictures_per_clip = picture_every, pictures_per_clip
-
-    def __call__(self, index: BatchIndex) -> Batch:
-        if self.picture_every and index.step % self.picture_every == 0:
-            start = self.first + index.indices.start * self.pictures_per_clip
-            return self.drawn(
-                self.pictures, range(start, start + len(index.indices) * self.pictures_per_clip)
-            )
-        start = self.first + index.indices.start
-        return self.drawn(self.clips, range(start, start + len(index.indices)))
-
-    def drawn(self, world: WorldClips, numbers: Sequence[int]) -> Batch:
-        """Pixels and tagged captions of these scenes."""
-        return Batch(world.pixels(numbers), training_texts(world.scenes(numbers), numbers))
-
-
-class FolderSource:
-    """Clips of a folder, shards or a table, captions with the frame rate's tag; decoded clips are kept."""
-
-    def __init__(
-        self, folder: Path, seed: int, num_frames: int = 16, size: int = 64, fps: float = 8.0
-    ) -> None:
-        self.fps = fps
-        self.clips = ClipBatches(
-            open_dataset(folder),
-            num_frames=num_frames,
-            height=size,
-            width=size,
-            fps=fps,
-            seed=seed,
-            cache_bytes=1 << 30,
-        )
-
-    def __call__(self, index: BatchIndex) -> Batch:
-        found = self.clips(index.indices)
-        return Batch(found.video, [tagged(text, self.fps) for text in found.captions])
 
 
 def video_loss(
@@ -184,10 +131,21 @@ def picture_stage(parts: Parts, steps: int = 1200, batch_size: int = 192) -> Sta
     )
 
 
-def video_stage(parts: Parts, source: Callable[[BatchIndex], Batch] | None, steps: int = 3600) -> Stage:
-    """Text to video, one batch of pictures to ten of clips."""
+def video_stage(
+    parts: Parts,
+    source: Callable[[BatchIndex], Batch] | None,
+    steps: int = 3600,
+    buckets: str | None = None,
+) -> Stage:
+    """Text to video, one batch of pictures to ten of clips; with `buckets` in several sizes and lengths."""
+    one_shape = buckets is None
+    if buckets is not None:
+        table = find_buckets(buckets, growth.reach(parts))
+        source = source or BucketedWorld(NANO_WORLD, table, picture_every=11)
     source = source or WorldSource(NANO_WORLD, picture_every=11)
-    return transformer_stage("video", parts, source, steps=steps, batch_size=32, decay_fraction=0.3)
+    return transformer_stage(
+        "video", parts, source, steps=steps, batch_size=32, decay_fraction=0.3, compile=one_shape
+    )
 
 
 def words_stage(
@@ -233,25 +191,56 @@ def finetune_stage(parts: Parts, data: Path | None, seed: int) -> Stage:
     )  # fmt: skip
 
 
+def grown_stage(parts: Parts, data: Path | None, seed: int, size: int | None, frames: int | None) -> Stage:
+    """Given weights grown to a larger picture or a longer clip, and trained on there."""
+    growth.grow(parts, size, frames)
+    loss = video_loss(parts)
+    if data:
+        return growth.grown_on_folder(parts, loss, data, seed=seed)
+    return growth.grown_on_world(parts, loss, NANO_WORLD)
+
+
 def average(models: Sequence[nn.Module]) -> dict[str, Tensor]:
     """The mean of several finetuned models' weights."""
     states = [m.state_dict() for m in models]
     return {name: torch.stack([s[name].float() for s in states]).mean(0) for name in states[0]}
 
 
-def recipe(preset: str = "nano", data: Path | None = None, seed: int = 0, init: Path | None = None) -> Recipe:
+def recipe(
+    preset: str = "nano",
+    data: Path | None = None,
+    seed: int = 0,
+    init: Path | None = None,
+    size: int | None = None,
+    num_frames: int | None = None,
+    buckets: str | None = None,
+) -> Recipe:
     """The stages of a run and what becomes of them. With `init` they finetune given weights, else start from nothing.
 
     preset: size of the transformer; every size trains in nano's latent space, under nano's text encoder.
     data: a folder, shards or a table of captioned clips in place of the Small World, for the transformer.
+    size, num_frames: grow the given weights to this height and width, to this length, and train on there.
+    buckets: the joint stage (with `data` every stage of clips) draws from this table of sizes and lengths.
     """
     seed_everything(seed)
+    grows = size is not None or num_frames is not None
+    if grows and init is None:
+        raise UserError("only given weights grow to another size or length: add --init nano, or a path")
+    if buckets is not None and init is not None:
+        raise UserError(
+            "buckets belong to the joint stage of a run from nothing: leave out --init, or --buckets"
+        )
     if init is not None:
         parts = load_parts(init)
-        only = finetune_stage(parts, data, seed)
+        only = (
+            grown_stage(parts, data, seed, size, num_frames) if grows else finetune_stage(parts, data, seed)
+        )
         return Recipe(stages=[only], finish=lambda folder: _save(parts, [only], folder))
     parts = new_parts(preset)
-    source = FolderSource(data, seed) if data else None
+    source: Callable[[BatchIndex], Batch] | None = FolderSource(data, seed) if data else None
+    if data and buckets is not None:
+        table = find_buckets(buckets, growth.reach(parts))
+        source = BucketedFolder(open_dataset(data), table, seed=seed)
     if data:
         parts.prompt_style = "free"
     arms = [curated_stage(parts, source, arm) for arm in range(2)]
@@ -259,7 +248,7 @@ def recipe(preset: str = "nano", data: Path | None = None, seed: int = 0, init: 
         codec_recipe.codec_stage(parts.codec),
         text_recipe.text_stage(AlignedText(parts.text)),
         picture_stage(parts),
-        video_stage(parts, source),
+        video_stage(parts, source, buckets=buckets),
         *([] if data else [words_stage(parts)]),
         *arms,
     ]

@@ -1,4 +1,4 @@
-"""Clips with tagged captions in buckets of like shape, from the Small World or from a folder.
+"""Clips with tagged captions from the Small World or from a folder: of one shape, or in buckets of like shape.
 
 Movie Gen's joint stages draw from five aspect ratios and five durations, and mix one batch of pictures into ten of
 clips (2410.13720, section on pre-training). The rate's tag goes with the clip: in a bucket each may have its own.
@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from torch import Tensor
 
-from kinema.data import MediaDataset
+from kinema.data import ClipBatches, MediaDataset, open_dataset
 from kinema.data.bucketed import BucketedClips, bucket_numbers
 from kinema.data.buckets import PRESETS, BucketOrder, Buckets, Duration
 from kinema.errors import UserError
@@ -52,6 +53,60 @@ def find_buckets(name: str, most: tuple[int, int, int] | None = None) -> Buckets
                 f"weights reach {'x'.join(map(str, most))}: take smaller buckets, or grow the weights first"
             )
     return PRESETS[name]
+
+
+class WorldSource:
+    """Clips and pictures of a world with tagged captions; every `picture_every`-th step is pictures.
+
+    pictures: the world of the pictures, where it is another. first: the number of the first scene.
+    """
+
+    def __init__(
+        self,
+        spec: WorldSpec,
+        picture_every: int,
+        pictures_per_clip: int = 4,
+        pictures: WorldSpec | None = None,
+        first: int = 0,
+    ) -> None:
+        self.clips, self.first = WorldClips(spec=spec), first
+        self.pictures = WorldClips(spec=pictures or spec, num_frames=1)
+        self.picture_every, self.pictures_per_clip = picture_every, pictures_per_clip
+
+    def __call__(self, index: BatchIndex) -> Batch:
+        if self.picture_every and index.step % self.picture_every == 0:
+            start = self.first + index.indices.start * self.pictures_per_clip
+            return self.drawn(
+                self.pictures, range(start, start + len(index.indices) * self.pictures_per_clip)
+            )
+        start = self.first + index.indices.start
+        return self.drawn(self.clips, range(start, start + len(index.indices)))
+
+    def drawn(self, world: WorldClips, numbers: Sequence[int]) -> Batch:
+        """Pixels and tagged captions of these scenes."""
+        return Batch(world.pixels(numbers), training_texts(world.scenes(numbers), numbers))
+
+
+class FolderSource:
+    """Clips of a folder, shards or a table, captions with the frame rate's tag; decoded clips are kept."""
+
+    def __init__(
+        self, folder: Path, seed: int, num_frames: int = 16, size: int = 64, fps: float = 8.0
+    ) -> None:
+        self.fps = fps
+        self.clips = ClipBatches(
+            open_dataset(folder),
+            num_frames=num_frames,
+            height=size,
+            width=size,
+            fps=fps,
+            seed=seed,
+            cache_bytes=1 << 30,
+        )
+
+    def __call__(self, index: BatchIndex) -> Batch:
+        found = self.clips(index.indices)
+        return Batch(found.video, [tagged(text, self.fps) for text in found.captions])
 
 
 class BucketedWorld:
