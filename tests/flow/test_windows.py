@@ -9,7 +9,7 @@ import torch
 
 from kinema.flow.schedules import linear
 from kinema.flow.solvers import euler
-from kinema.flow.windows import multidiffusion, taper, window_starts
+from kinema.flow.windows import even, multidiffusion, taper, window_starts
 
 
 @pytest.mark.parametrize(
@@ -21,6 +21,32 @@ def test_windows_cover_every_position_and_overlap_as_asked(size: int, window: in
     assert covered == set(range(size))
     assert all(b - a <= window - overlap for a, b in itertools.pairwise(starts))
     assert starts == [0] if size <= window else starts[-1] == size - window
+
+
+@pytest.mark.parametrize(("size", "window", "overlap"), [(16, 4, 2), (33, 14, 4), (9, 8, 2)])
+def test_moved_windows_still_cover_everything(size: int, window: int, overlap: int) -> None:
+    places = set()
+    for offset in range(window - overlap):
+        starts = window_starts(size, window, overlap, offset)
+        assert starts[0] == 0
+        assert starts[-1] == size - window
+        assert all(0 < b - a <= window - overlap for a, b in itertools.pairwise(starts))
+        places |= set(starts)
+    assert places == set(range(size - window + 1))
+
+
+def test_windows_that_move_repeat_by_their_generator_and_leave_local_velocities_alone() -> None:
+    def run(seed: int | None, local: bool) -> torch.Tensor:
+        noise = torch.randn(2, 1, 16, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        generator = None if seed is None else torch.Generator().manual_seed(seed)
+        velocity = multidiffusion(
+            lambda x, t: x.sin() if local else x.mean(2, keepdim=True) - x, 4, 1, generator=generator
+        )
+        return euler(velocity, noise, linear(10))
+
+    torch.testing.assert_close(run(0, local=True), run(None, local=True))
+    assert torch.equal(run(0, local=False), run(0, local=False))
+    assert not torch.equal(run(0, local=False), run(None, local=False))
 
 
 def test_weights_ramp_at_both_ends_and_are_never_zero() -> None:
@@ -48,6 +74,14 @@ def test_the_average_is_weighted_by_the_ramps() -> None:
         torch.zeros(1, 1, 6), torch.zeros(1)
     )
     assert made.flatten().tolist() == pytest.approx([1, 1, 1 + 1 / 3, 1 + 2 / 3, 2, 2])
+
+
+def test_even_weights_are_a_plain_average() -> None:
+    marks = iter((1.0, 2.0))
+    made = multidiffusion(lambda x, t: torch.full_like(x, next(marks)), 4, 2, weights=even)(
+        torch.zeros(1, 1, 6), torch.zeros(1)
+    )
+    assert made.flatten().tolist() == pytest.approx([1, 1, 1.5, 1.5, 2, 2])
 
 
 def test_the_condition_beside_the_sample_may_have_channels_of_its_own() -> None:

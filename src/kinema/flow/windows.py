@@ -35,12 +35,18 @@ def taper(window: int, overlap: int) -> Tensor:
     return (torch.minimum(distance, distance.flip(0)) / (overlap + 1)).clamp(max=1.0)
 
 
+def even(window: int, overlap: int) -> Tensor:
+    """Weights of a window's positions, (window,), all 1: a plain average, which lets the borders be felt."""
+    return torch.ones(window, dtype=torch.float64)
+
+
 def multidiffusion(
     velocity: Callable[..., Tensor],
     window: int,
     overlap: int,
     axis: int = 2,
     generator: torch.Generator | None = None,
+    weights: Callable[[int, int], Tensor] = taper,
 ) -> Callable[..., Tensor]:
     """A velocity for samples of any length along `axis`, from one for at most `window` positions.
 
@@ -50,6 +56,8 @@ def multidiffusion(
         window, overlap: in positions of x along `axis`.
         generator: if given, every evaluation draws from it (on the CPU) by how much the windows are moved, so that
             no place is a border at every step.
+        weights: of a window's positions, from (window, overlap): `taper`, with which half a window of overlap makes
+            triangles, or `even`.
 
     Returns:
         velocity(x, t, *args). A sample of at most `window` positions is one plain call. For windows in two
@@ -63,7 +71,7 @@ def multidiffusion(
             return velocity(x, t, *args)
         total: Tensor | None = None
         weight = x.new_zeros(size)
-        ramp = taper(window, overlap).to(x)
+        ramp = weights(window, overlap).to(x)
         offset = 0
         if generator is not None:
             offset = int(torch.randint(window - overlap, (), generator=generator))
