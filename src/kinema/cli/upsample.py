@@ -52,7 +52,7 @@ def upsample(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Make a clip larger: sharper than resizing, and freed from a codec's traces.
+    """Make a clip larger with a generative model.
 
     Rate and sound stay, and so does what the file says of how it was made. The result has at most 1024 rows and
     columns, and 67 million pixels over all frames (256 frames of 512x512).

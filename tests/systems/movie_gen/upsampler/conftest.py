@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from kinema.systems.movie_gen.upsampler.finish import Finish
 from kinema.systems.movie_gen.upsampler.frames import fitted
 from kinema.systems.movie_gen.upsampler.model import Upsampler, UpsamplerConfig
 from kinema.systems.movie_gen.upsampler.parts import UpsamplerParts
@@ -35,4 +36,7 @@ def parts() -> UpsamplerParts:
         for parameter in upsampler.parameters():
             parameter.add_(0.1 * torch.randn(parameter.shape))
         upsampler.unit.copy_(torch.linspace(0.1, 0.4, 12))
-    return UpsamplerParts(fitted([smooth_clips(4, 4, 32)], stride=4, channels=12), upsampler)
+    finish = Finish(width=8, depth=1)
+    with torch.no_grad():
+        finish.convs[-1].weight.normal_(std=0.01)
+    return UpsamplerParts(fitted([smooth_clips(4, 4, 32)], stride=4, channels=12), upsampler, finish)

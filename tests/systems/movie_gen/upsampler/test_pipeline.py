@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 
 from kinema.errors import UserError
 from kinema.media import Sound, Video, to_tensor, to_uint8
+from kinema.systems.movie_gen.upsampler.finish import Finish
 from kinema.systems.movie_gen.upsampler.parts import load_parts, save_parts
 from kinema.systems.movie_gen.upsampler.pipeline import MovieGenUpsampler, load, target_size
 from kinema.systems.movie_gen.upsampler.recipe import enlarged
@@ -48,12 +49,25 @@ def test_a_network_that_predicts_the_noise_away_gives_the_enlarged_clip(model, p
     """With the velocity -noise the sample ends at zero: what is left is the condition through the codec."""
     torch.nn.init.zeros_(parts.upsampler.transformer.final.out.weight)
     torch.nn.init.zeros_(parts.upsampler.transformer.final.out.bias)
+    torch.nn.init.zeros_(parts.finish.convs[-1].weight)
     parts.upsampler.unit.fill_(1e-6)
     video = clip(frames=11, size=30)  # several pieces and windows
     made = torch.from_numpy(model.upsample(video, height=52, width=60, steps=1).frames).int()
     small = to_tensor(video.frames).unsqueeze(0)
     through = parts.codec.decode(parts.codec.encode(enlarged(small, 52, 60)))[0]
     assert (made - torch.from_numpy(to_uint8(through)).int()).abs().max() <= 1
+
+
+def test_the_finish_starts_as_the_identity_and_sees_both_clips():
+    finish = Finish(width=8, depth=2)
+    decoded, small = smooth_clips(2, 3, 16), smooth_clips(2, 3, 16, seed=1)
+    assert torch.equal(finish(decoded, small), decoded)
+    torch.nn.init.normal_(finish.convs[-1].weight)
+    made = finish(decoded, small)
+    assert not torch.allclose(made, finish(decoded, decoded))
+    torch.testing.assert_close(
+        finish(decoded[:, :, 1:2], small[:, :, 1:2]), made[:, :, 1:2]
+    )  # frame by frame
 
 
 def test_windows_take_long_clips_and_report_steps(model):

@@ -12,12 +12,13 @@ from kinema.errors import UserError
 from kinema.systems.movie_gen.upsampler import recipe as room
 from kinema.systems.movie_gen.upsampler.artefacts import Artefacts, through_codec
 from kinema.systems.movie_gen.upsampler.frames import FrameCodec
-from kinema.systems.movie_gen.upsampler.model import Upsampler
+from kinema.systems.movie_gen.upsampler.model import Upsampler, preset
 from kinema.systems.movie_gen.upsampler.parts import load_parts
 from kinema.systems.movie_gen.upsampler.recipe import (
     ODDS,
     Batch,
     UpsamplerSource,
+    finish_stage,
     measure,
     new_parts,
     recipe,
@@ -25,7 +26,7 @@ from kinema.systems.movie_gen.upsampler.recipe import (
     upsampler_stage,
 )
 from kinema.systems.movie_gen.video.parts import load_parts as load_video
-from kinema.train import BatchIndex, run_stages
+from kinema.train import BatchIndex, read_metrics, run_stages
 from tests.systems.movie_gen.upsampler.conftest import TINY, smooth_clips
 
 
@@ -48,6 +49,9 @@ def source(artefacts):
 def test_batches_are_pure_in_the_indices(source, artefacts):
     whole = source(index(4, 8))
     assert whole.latent.shape == whole.condition.shape == (8, 12, 4, 6, 6)
+    assert whole.pixels.shape == whole.enlarged.shape == (8, 3, 4, 48, 48)
+    torch.testing.assert_close(source.codec.encode(whole.pixels), whole.latent)  # the same places
+    torch.testing.assert_close(source.codec.encode(whole.enlarged), whole.condition)
     again = UpsamplerSource(source.codec, Upsampler(TINY), artefacts, pool=2)
     parts = [again(index(first, 4)) for first in (8, 4)][::-1]  # another order, another process
     assert torch.equal(torch.cat([p.latent for p in parts]), whole.latent)
@@ -79,11 +83,13 @@ def test_regenerating_from_later_stays_nearer(artefacts):
     assert errors[0] < errors[1] < errors[2]
 
 
-def overfitting_stage(parts, steps, **changes):
+def overfitting_stage(parts, steps, make=upsampler_stage, **changes):
     with torch.no_grad():
         latent = parts.codec.encode(smooth_clips(4, 4, 24, seed=5))
     condition = latent + 0.5 * torch.randn(latent.shape, generator=torch.Generator().manual_seed(2))
-    stage = upsampler_stage(parts, lambda index: Batch(latent, condition), steps=steps)
+    pixels, enlarged = smooth_clips(4, 4, 24, seed=5), smooth_clips(4, 4, 24, seed=5) * 0.9
+    batch = Batch(latent, condition, pixels, enlarged)
+    stage = make(parts, lambda index: batch, steps=steps)
     stage.batch_size, stage.compile, stage.warmup_steps, stage.log_every = 4, False, 2, 1
     for name, value in changes.items():
         setattr(stage, name, value)
@@ -110,6 +116,16 @@ def test_the_loss_falls(parts):
     assert held() < 0.7 * before
 
 
+def test_the_finish_takes_noise_away(parts, tmp_path):
+    torch.nn.init.zeros_(parts.upsampler.transformer.final.out.weight)
+    parts.upsampler.unit.fill_(0.3)
+    stage = overfitting_stage(parts, 60, finish_stage, lr=1e-2)
+    run_stages([stage], tmp_path, precision="fp32")
+    last = read_metrics(tmp_path / "metrics.jsonl")[-1]
+    assert last["train/squared"] < 0.6 * last["train/squared_before"]
+    assert not any(parameter.requires_grad for parameter in parts.upsampler.parameters())
+
+
 def test_a_run_that_stopped_ends_in_the_same_weights(parts, tmp_path):
     other = copy.deepcopy(parts)
     run_stages([overfitting_stage(parts, 6)], tmp_path / "whole", precision="fp32")
@@ -134,14 +150,16 @@ def test_the_recipe_runs_and_its_file_loads(monkeypatch, tmp_path):
     monkeypatch.setattr(room, "POOL", 2)
     monkeypatch.setattr(room, "measure", lambda parts, source: measure(parts, source, count=2))
     made = recipe(seed=3)
-    (stage,) = made.stages
-    assert (stage.name, stage.batch_size % room.CROPS) == ("upsampler", 0)
-    stage.steps, stage.warmup_steps, stage.batch_size, stage.compile = 1, 0, 4, False
-    stage.batches.pool = 2
-    run_stages([stage], tmp_path)
+    assert [stage.name for stage in made.stages] == ["upsampler", "finish"]
+    for stage in made.stages:
+        assert stage.batch_size % room.CROPS == 0
+        stage.steps, stage.warmup_steps, stage.batch_size, stage.compile = 1, 0, 4, False
+        stage.batches.pool = 2
+    run_stages(made.stages, tmp_path)
     (tmp_path / "final").mkdir(exist_ok=True)
     loaded = load_parts(made.finish(tmp_path / "final"))
-    assert loaded.upsampler.config == stage.model.config
+    assert loaded.upsampler.config == preset("nano")
+    assert loaded.finish.convs[-1].weight.abs().max() > 0
     assert float(loaded.upsampler.unit.std()) > 0
 
 

@@ -1,4 +1,4 @@
-"""The two networks of an upsampler, and the one file that holds them."""
+"""The networks of an upsampler, and the one file that holds them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from kinema.errors import UserError
+from kinema.systems.movie_gen.upsampler.finish import Finish
 from kinema.systems.movie_gen.upsampler.frames import FrameCodec
 from kinema.systems.movie_gen.upsampler.model import Upsampler, UpsamplerConfig
 from kinema.weights import load_strict, read_weights
@@ -21,18 +22,19 @@ METADATA_KEY = "kinema.movie_gen_upsampler"
 
 @dataclass
 class UpsamplerParts:
-    """Frame-wise codec and transformer."""
+    """Frame-wise codec, transformer, and the last layers of decoding."""
 
     codec: FrameCodec
     upsampler: Upsampler
+    finish: Finish
 
     @property
     def modules(self) -> dict[str, nn.Module]:
         """Name -> network, in the order in which they are stored."""
-        return {"codec": self.codec, "upsampler": self.upsampler}
+        return {"codec": self.codec, "upsampler": self.upsampler, "finish": self.finish}
 
     def to(self, device: str | torch.device) -> UpsamplerParts:
-        """Move both networks."""
+        """Move all networks."""
         for module in self.modules.values():
             module.to(device)
         return self
@@ -56,6 +58,7 @@ def save_parts(parts: UpsamplerParts, path: str | Path, dtype: torch.dtype = tor
         "schema": SCHEMA,
         "codec": {"stride": parts.codec.stride, "channels": parts.codec.channels},
         "upsampler": parts.upsampler.config.to_dict(),
+        "finish": {"width": parts.finish.width, "depth": parts.finish.depth},
     }
     save_file(tensors, str(path), metadata={METADATA_KEY: json.dumps(settings)})
 
@@ -76,7 +79,9 @@ def load_parts(path: str | Path) -> UpsamplerParts:
                 "update kinema, or train the model again"
             )
         parts = UpsamplerParts(
-            FrameCodec(**settings["codec"]), Upsampler(UpsamplerConfig.from_dict(settings["upsampler"]))
+            FrameCodec(**settings["codec"]),
+            Upsampler(UpsamplerConfig.from_dict(settings["upsampler"])),
+            Finish(**settings["finish"]),
         )
     except UserError:
         raise

@@ -8,7 +8,7 @@ is trained on clips spoilt as the first model's are: second-order degradation, a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,11 +17,15 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
+from kinema.codecs.losses import l1, perceptual
 from kinema.errors import UserError
 from kinema.flow.objective import flow_matching_loss
+from kinema.flow.schedules import linear
+from kinema.flow.solvers import euler
 from kinema.flow.times import logit_normal
 from kinema.systems.movie_gen.upsampler.artefacts import Artefacts, through_codec
 from kinema.systems.movie_gen.upsampler.degradation import Degradation
+from kinema.systems.movie_gen.upsampler.finish import Finish
 from kinema.systems.movie_gen.upsampler.frames import FrameCodec, fitted
 from kinema.systems.movie_gen.upsampler.model import Upsampler, preset
 from kinema.systems.movie_gen.upsampler.parts import UpsamplerParts, load_parts, save_parts
@@ -32,6 +36,7 @@ from kinema.world.batches import WorldClips
 from kinema.world.scene import WorldSpec
 
 LOW, HIGH = 64, 128
+GRADIENT_WEIGHT = 0.3
 POOL = 512  # scenes of the world that training goes round; each is rendered once a run
 CROPS = 4  # windows that are cut from a spoilt clip
 ODDS = {"clean": 0.25, "wild": 0.2, "codec": 0.15, "generated": 0.4}  # kinds of condition
@@ -46,10 +51,12 @@ WORLD = WorldSpec(
 
 @dataclass
 class Batch:
-    """Latents of windows and of their conditions, both (B, C, T, h, w)."""
+    """Latents of windows and of their conditions, both (B, C, T, h, w), and the pixels of both, (B, 3, T, H, W)."""
 
     latent: Tensor
     condition: Tensor
+    pixels: Tensor
+    enlarged: Tensor
 
 
 def enlarged(pixels: Tensor, height: int, width: int) -> Tensor:
@@ -74,26 +81,31 @@ class UpsamplerSource:
         self.wild = Degradation.mild()
         self._rendered = lru_cache(maxsize=pool)(self._render)
 
+    @torch.no_grad()
     def __call__(self, index: BatchIndex) -> Batch:
-        latents, conditions = [], []
+        windows: list[tuple[Tensor, ...]] = []
         numbers = list(index.indices)
         for clip in sorted({i // CROPS for i in numbers}):
-            latent, condition = self.encoded(clip, index.seed)
+            truth, spoilt = self.clips(clip, index.seed)
+            latent, condition = self.codec.encode(truth), self.codec.encode(spoilt)
             for i in (i for i in numbers if i // CROPS == clip):
                 place = make_generator(index.seed, "window", i)
                 cut = [
                     int(torch.randint(size - min(size, span) + 1, (), generator=place))
                     for size, span in zip(latent.shape[2:], self.window, strict=True)
                 ]
-                latents.append(_window(latent, cut, self.window))
-                conditions.append(_window(condition, cut, self.window))
-        return Batch(torch.cat(latents), torch.cat(conditions))
+                cells = [_window(x, cut, self.window) for x in (latent, condition)]
+                strides = self.codec.spec.strides
+                place_in, span_in = (
+                    [n * s for n, s in zip(x, strides, strict=True)] for x in (cut, self.window)
+                )
+                windows.append((*cells, *(_window(x, place_in, span_in) for x in (truth, spoilt))))
+        return Batch(*(torch.cat(column) for column in zip(*windows, strict=True)))
 
-    @torch.no_grad()
-    def encoded(self, clip: int, seed: int = 0) -> tuple[Tensor, Tensor]:
-        """The latent of a whole clip and of its enlarged, spoilt self: (1, C, T, h, w) each."""
+    def clips(self, clip: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+        """A whole clip and its enlarged, spoilt self: (1, 3, T, HIGH, HIGH) each."""
         large, low = self.pair(clip, seed)
-        return self.codec.encode(large), self.codec.encode(enlarged(low, HIGH, HIGH))
+        return large, enlarged(low, HIGH, HIGH)
 
     @torch.no_grad()
     def pair(self, clip: int, seed: int = 0, kind: str | None = None) -> tuple[Tensor, Tensor]:
@@ -139,6 +151,27 @@ def upsampler_loss(model: nn.Module, batch: Batch, generator: Generator) -> tupl
     return value, {"velocity_rms": logs["velocity_rms"]}
 
 
+def finish_loss(
+    parts: UpsamplerParts,
+) -> Callable[[nn.Module, Batch, Generator], tuple[Tensor, dict[str, Tensor]]]:
+    """Reconstruction (squared, absolute, gradients) from what the sampler makes in 1 to 4 steps; it stands still."""
+
+    def loss(model: nn.Module, batch: Batch, generator: Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        steps = int(torch.randint(1, 5, (), generator=generator, device=generator.device))
+        noise = torch.randn(batch.latent.shape, generator=generator, device=generator.device)
+        with torch.no_grad():
+            sample = euler(lambda x, t: parts.upsampler(x, t, batch.condition), noise, linear(steps))
+            decoded = parts.codec.decode(parts.upsampler.latent_of(sample, batch.condition))
+        made = model(decoded, batch.enlarged)
+        squared = (made - batch.pixels).square().mean()
+        gradient = perceptual(made, batch.pixels)
+        value = 4 * squared + l1(made, batch.pixels) + GRADIENT_WEIGHT * gradient
+        before = (decoded - batch.pixels).square().mean()
+        return value, {"squared": squared, "squared_before": before, "gradient": gradient}
+
+    return loss
+
+
 def new_parts(size: str = "nano") -> UpsamplerParts:
     """A codec at its principal components, and an untrained transformer."""
     config = preset(size)
@@ -150,11 +183,11 @@ def new_parts(size: str = "nano") -> UpsamplerParts:
     start = 10_000_000  # far from what training will see
     frames = WorldClips(spec=WORLD, num_frames=1, height=HIGH, width=HIGH)
     codec = fitted([frames.pixels(range(start + k, start + k + 32)) for k in range(0, 256, 32)])
-    return UpsamplerParts(codec, Upsampler(config))
+    return UpsamplerParts(codec, Upsampler(config), Finish())
 
 
-def upsampler_stage(parts: UpsamplerParts, source: UpsamplerSource, steps: int = 1500) -> Stage:
-    """The one stage."""
+def upsampler_stage(parts: UpsamplerParts, source: UpsamplerSource, steps: int = 630) -> Stage:
+    """Flow matching, beside the condition."""
     return Stage(
         name="upsampler",
         model=parts.upsampler,
@@ -168,7 +201,7 @@ def upsampler_stage(parts: UpsamplerParts, source: UpsamplerSource, steps: int =
         weight_decay=0.01,
         schedule="wsd",
         warmup_steps=100,
-        decay_fraction=0.35,
+        decay_fraction=0.2,
         ema_decay=0.99,
         log_every=25,
         checkpoint_every=100,
@@ -176,10 +209,33 @@ def upsampler_stage(parts: UpsamplerParts, source: UpsamplerSource, steps: int =
     )
 
 
-def recipe(preset: str = "nano", data: Path | None = None, seed: int = 0, init: Path | None = None) -> Recipe:
-    """The stage of a run and what becomes of it. With `init` it starts from given weights.
+def finish_stage(parts: UpsamplerParts, source: UpsamplerSource, steps: int = 200) -> Stage:
+    """The last layers of decoding, on samples of the finished transformer."""
 
-    Its conditions come from the text-to-video nano inside the package.
+    def freeze(model: nn.Module) -> None:
+        parts.upsampler.eval().requires_grad_(False)
+
+    return Stage(
+        name="finish",
+        model=parts.finish,
+        loss=finish_loss(parts),
+        batches=source,
+        steps=steps,
+        batch_size=4,
+        lr=3e-3,
+        betas=(0.9, 0.99),
+        schedule="cosine",
+        warmup_steps=10,
+        prepare=freeze,
+        log_every=20,
+        checkpoint_every=50,
+    )
+
+
+def recipe(preset: str = "nano", data: Path | None = None, seed: int = 0, init: Path | None = None) -> Recipe:
+    """The stages of a run and what becomes of them. With `init` it starts from given weights.
+
+    The conditions come from the text-to-video nano inside the package.
     """
     from kinema import hub
 
@@ -191,14 +247,16 @@ def recipe(preset: str = "nano", data: Path | None = None, seed: int = 0, init: 
     source = UpsamplerSource(parts.codec, parts.upsampler, Artefacts.of(load_video_parts(video)))
     if init is None:
         measure(parts, source)
-    stage = upsampler_stage(parts, source)
-    return Recipe(stages=[stage], finish=lambda folder: _save(parts, folder))
+    stages = [upsampler_stage(parts, source), finish_stage(parts, source)]
+    return Recipe(stages=stages, finish=lambda folder: _save(parts, folder))
 
 
 def measure(parts: UpsamplerParts, source: UpsamplerSource, count: int = 24) -> None:
     """Set the sample's unit from the first clips of training."""
-    pairs = [source.encoded(clip) for clip in range(count)]
-    latents, conditions = (torch.cat(side) for side in zip(*pairs, strict=True))
+    pairs = [source.clips(clip) for clip in range(count)]
+    latents, conditions = (
+        torch.cat([parts.codec.encode(x) for x in side]) for side in zip(*pairs, strict=True)
+    )
     reach = parts.codec.linear.synthesis.weight.norm(dim=0) * parts.codec.spec.std
     parts.upsampler.measure(latents, conditions, reach)
 
