@@ -23,6 +23,7 @@ from kinema.flow.objective import flow_matching_loss
 from kinema.flow.schedules import linear
 from kinema.flow.solvers import euler
 from kinema.flow.times import logit_normal
+from kinema.systems.movie_gen import video as video_room
 from kinema.systems.movie_gen.upsampler.artefacts import Artefacts, through_codec
 from kinema.systems.movie_gen.upsampler.degradation import Degradation
 from kinema.systems.movie_gen.upsampler.finish import Finish
@@ -35,6 +36,7 @@ from kinema.train import BatchIndex, Recipe, Stage, make_generator, seed_everyth
 from kinema.world.batches import WorldClips
 from kinema.world.scene import WorldSpec
 
+VIDEO_WEIGHTS = Path(video_room.__file__).with_name("nano.safetensors")  # whose clips it learns to enlarge
 LOW, HIGH = 64, 128
 GRADIENT_WEIGHT = 0.3
 POOL = 512  # scenes of the world that training goes round; each is rendered once a run
@@ -237,14 +239,11 @@ def recipe(preset: str = "nano", data: Path | None = None, seed: int = 0, init: 
 
     The conditions come from the text-to-video nano inside the package.
     """
-    from kinema import hub
-
     if data is not None:
         raise UserError("the upsampler's recipe learns from the Small World alone: leave out --data")
     seed_everything(seed)
-    video = hub.resolve_weights(hub.find("movie-gen-video-nano"), "nano")
     parts = new_parts(preset) if init is None else load_parts(init)
-    source = UpsamplerSource(parts.codec, parts.upsampler, Artefacts.of(load_video_parts(video)))
+    source = UpsamplerSource(parts.codec, parts.upsampler, Artefacts.of(load_video_parts(VIDEO_WEIGHTS)))
     if init is None:
         measure(parts, source)
     stages = [upsampler_stage(parts, source), finish_stage(parts, source)]
