@@ -159,7 +159,7 @@ def test_the_recipe_runs_and_its_file_loads(monkeypatch, tmp_path):
     (tmp_path / "final").mkdir(exist_ok=True)
     loaded = load_parts(made.finish(tmp_path / "final"))
     assert loaded.upsampler.config == preset("nano")
-    assert loaded.finish.convs[-1].weight.abs().max() > 0
+    assert loaded.finish.convs[0].weight.abs().max() > 0
     assert float(loaded.upsampler.unit.std()) > 0
 
 
