@@ -1,6 +1,7 @@
 """Layers that more than one network is made of. Imports only torch."""
 
 from kinema.nn.attention import attention, merge_heads, split_heads
+from kinema.nn.mel import MelSettings, log_mel, mel_spectrum, whisper_scale
 from kinema.nn.mlp import GeluMLP, SwiGLU
 from kinema.nn.modulation import LayerBias, SharedModulation, TimestepEmbedding, modulate
 from kinema.nn.norms import RMSNorm, rms_normalize
@@ -22,6 +23,7 @@ __all__ = [
     "FactorizedPositions",
     "GeluMLP",
     "LayerBias",
+    "MelSettings",
     "RMSNorm",
     "Rotary",
     "SharedModulation",
@@ -30,6 +32,8 @@ __all__ = [
     "apply_rotary",
     "attention",
     "grow_table",
+    "log_mel",
+    "mel_spectrum",
     "merge_heads",
     "modulate",
     "patchify",
@@ -42,4 +46,5 @@ __all__ = [
     "timestep_sinusoid",
     "turn_pairs",
     "unpatchify",
+    "whisper_scale",
 ]
