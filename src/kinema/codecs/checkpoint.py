@@ -10,6 +10,8 @@ from typing import Any
 import torch
 
 from kinema.codecs.config import ImageVAEConfig, TAEConfig
+from kinema.codecs.dac_config import DacVAEConfig
+from kinema.codecs.dac_vae import DacVAE
 from kinema.codecs.tae import TemporalAutoencoder
 from kinema.codecs.vae import ImageVAE
 from kinema.codecs.wan_vae import WanVAE, WanVAEConfig
@@ -18,11 +20,13 @@ from kinema.weights import load_strict, read_weights
 
 METADATA_KEY = "kinema.codec"
 
-AnyCodec = ImageVAE | TemporalAutoencoder | WanVAE
-KINDS: dict[str, tuple[type[AnyCodec], type[ImageVAEConfig | TAEConfig | WanVAEConfig]]] = {
+AnyCodec = ImageVAE | TemporalAutoencoder | WanVAE | DacVAE
+AnyConfig = ImageVAEConfig | TAEConfig | WanVAEConfig | DacVAEConfig
+KINDS: dict[str, tuple[type[AnyCodec], type[AnyConfig]]] = {
     "image": (ImageVAE, ImageVAEConfig),
     "temporal": (TemporalAutoencoder, TAEConfig),
     "wan": (WanVAE, WanVAEConfig),
+    "dac": (DacVAE, DacVAEConfig),
 }
 
 
