@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -44,6 +45,20 @@ def test_settings_of_the_sampler_reach_the_bench(kinema, bench):
     words = ("--steps", "8", "--guidance-scale", "2.5")
     assert kinema("eval", "movie-gen-video-nano", *words).code == 0
     assert (bench["steps"], bench["guidance_scale"]) == (8, 2.5)
+
+
+def test_long_clips_have_a_bench_of_their_own(kinema, bench, monkeypatch):
+    asked = []
+    evaluate = hub.resolve("any:bench")
+    monkeypatch.setattr(hub, "resolve", lambda path: asked.append(path) or evaluate)
+    assert kinema("eval", "movie-gen-video-nano", "--long").code == 0
+    assert asked == ["kinema.eval.seams:evaluate_long"]
+    assert bench["num_prompts"] == 32
+    entry = dataclasses.replace(hub.MODELS["movie-gen-video-nano"], long_evaluator=None)
+    monkeypatch.setitem(hub.MODELS, "movie-gen-video-nano", entry)
+    answer = kinema("eval", "movie-gen-video-nano", "--long")
+    assert answer.code == 2
+    assert "has no bench for long clips yet" in answer.err
 
 
 def test_what_cannot_be_compiled_says_so(kinema, bench):
