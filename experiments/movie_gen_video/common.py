@@ -13,15 +13,19 @@ import argparse
 import hashlib
 import json
 import math
+import os
 import platform
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import resources
-from itertools import count, islice
+from itertools import count as numbers
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +58,10 @@ FRAMES, SIZE, GRID, FPS = 16, 32, (4, 4, 4), 8.0
 GUIDANCE_SCALE, TEXT_DROP, STEPS = 2.5, 0.1, 25
 SCHEDULES: dict[str, Callable[[int], Tensor]] = {"uniform": linear, "linear-quadratic": linear_quadratic}
 SPEC = WorldSpec(vocabulary="nano", actor_odds=(1.0, 0.0, 0.0), static_camera=1.0, appealing=0.0)
-OBJECTS = ("panda", "parrot", "whale", "ladybug", "banana", "tractor")
-ACTIONS = ("rest", "slide", "fall", "rise", "spin", "grow")
-PLACES = ("meadow", "night sky", "snow")
+OBJECTS = ("panda", "banana", "tractor", "ladybug")
+ACTIONS = ("rest", "slide", "fall", "spin")
+PLACES = ("meadow",)
+TRAIN_STEPS, BATCH = 600, 32  # of the runs that train the transformer
 SHOWN = ("identity", "colour", "motion", "direction")  # what the captions decide and the judge reads
 
 
@@ -67,6 +72,7 @@ class Arguments:
     quick: bool
     seeds: int
     out: Path | None
+    share: tuple[int, int] | None = None  # of several processes: which one this is, and how many there are
 
 
 def arguments(description: str | None) -> Arguments:
@@ -77,8 +83,14 @@ def arguments(description: str | None) -> Arguments:
     parser.add_argument(
         "--out", type=Path, help="folder for the JSON and the plot, in place of the repository's"
     )
+    parser.add_argument("--share", help=argparse.SUPPRESS)
     given = parser.parse_args()
-    return Arguments(given.quick, 1 if given.quick else given.seeds, given.out)
+    torch.set_num_threads(1)  # runs are small: two at a time beat one on two threads
+    share = None
+    if given.share:
+        number, _, count = given.share.partition("/")
+        share = int(number), int(count)
+    return Arguments(given.quick, 1 if given.quick else given.seeds, given.out, share)
 
 
 # ---- data ---------------------------------------------------------------------------------------------------
@@ -86,7 +98,7 @@ def arguments(description: str | None) -> Arguments:
 
 def easy_scenes(split: str, number: int) -> list[Scene]:
     """The first scenes of a split that keep to OBJECTS, ACTIONS and PLACES."""
-    found = (sample_scene(split, i, SPEC) for i in count())
+    found = (sample_scene(split, i, SPEC) for i in numbers())
     return list(
         islice(
             (
@@ -135,7 +147,7 @@ class Study:
         return TextStates(self.texts.embeds[rows], self.texts.mask[rows])
 
 
-def load_study(quick: bool = False, clips: int = 3000, pictures: int = 9000, held_out: int = 128) -> Study:
+def load_study(quick: bool = False, clips: int = 2000, pictures: int = 6000, held_out: int = 96) -> Study:
     """Render and encode the easy world, or read it from the temporary folder."""
     if quick:
         clips, pictures, held_out = 24, 24, 8
@@ -262,9 +274,9 @@ def euler_solver(velocity: Velocity, x: Tensor) -> Tensor:
 
 
 def new_model(seed: int) -> MovieGenTransformer:
-    """The small transformer: 0.6 M parameters, 64 tokens a clip."""
+    """The small transformer: 1.0 M parameters, 64 tokens a clip."""
     torch.manual_seed(seed)
-    return MovieGenTransformer(preset("nano", dim=96, depth=4, num_heads=3, hidden=160, grid=GRID))
+    return MovieGenTransformer(preset("nano", dim=128, depth=4, num_heads=4, hidden=208, grid=GRID))
 
 
 def train(
@@ -373,21 +385,51 @@ def held_out_loss(study: Study, model: MovieGenTransformer, levels: int = 8) -> 
 # ---- results ------------------------------------------------------------------------------------------------
 
 
-def kept(name: str, given: Arguments, seed: int, settings: Mapping[str, Any], run: Callable[[], Any]) -> Any:
-    """What `run` gives (anything for JSON) with the processor seconds that it took; read back if it ran before.
+@dataclass(frozen=True)
+class Run:
+    """One training or sampling run: its arm and seed, the settings that decide it, and what to do."""
 
-    A command that was interrupted goes on from its last finished run. The files lie in the temporary folder.
+    arm: str
+    seed: int
+    settings: Mapping[str, Any]
+    do: Callable[[], Any]
+
+
+def run_all(name: str, given: Arguments, runs: Sequence[Run]) -> tuple[dict[str, list[Any]], float]:
+    """Arm -> what its runs gave (anything for JSON) in the order of seeds, and the processor seconds of all.
+
+    One process for each core works through the runs. A command that was interrupted goes on from its last finished
+    run: results lie in the temporary folder.
     """
-    key = derive_seed(name, seed, repr(settings), torch.get_num_threads())
-    path = scratch() / f"{name}-{key:x}.json"
-    if path.exists() and not given.quick:
-        return json.loads(path.read_text(encoding="utf-8"))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    if given.share is None and not given.quick and cores > 1:
+        command = [sys.executable, *sys.argv]
+        workers = [subprocess.Popen([*command, "--share", f"{k}/{cores}"]) for k in range(cores)]
+        codes = [worker.wait() for worker in workers]
+        if any(codes):
+            raise SystemExit(f"{name}: a run failed; the messages above say why")
+    own = runs if given.share is None else runs[given.share[0] :: given.share[1]]
+    records = [_kept(name, given.quick, run) for run in own]
+    if given.share is not None:
+        raise SystemExit(0)
+    found: dict[str, list[Any]] = {}
+    for run, record in zip(runs, records, strict=True):
+        found.setdefault(run.arm, []).append(record["result"])
+    return found, sum(record["cpu_seconds"] for record in records)
+
+
+def _kept(name: str, quick: bool, run: Run) -> dict[str, Any]:
+    """A run's result with its processor seconds; read back if it ran before."""
+    path = scratch() / f"{name}-{derive_seed(name, run.arm, run.seed, repr(run.settings)):x}.json"
+    if path.exists() and not quick:
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return record
     began = time.process_time()
-    result = run()
+    result = run.do()
     record = {"result": result, "cpu_seconds": round(time.process_time() - began, 1)}
-    if not given.quick:
+    if not quick:
         path.write_text(json.dumps(record), encoding="utf-8")
-    print(name, seed, json.dumps(record), flush=True)
+    print(name, run.arm, run.seed, json.dumps(record), flush=True)
     return record
 
 

@@ -21,7 +21,20 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import common
-from common import STEPS, Solver, Velocity, arguments, finish, kept, load_study, new_model, train
+from common import (
+    BATCH,
+    STEPS,
+    TRAIN_STEPS,
+    Run,
+    Solver,
+    Velocity,
+    arguments,
+    finish,
+    load_study,
+    new_model,
+    run_all,
+    train,
+)
 
 from kinema.flow import diffusion
 from kinema.flow.objective import flow_matching_loss
@@ -32,7 +45,6 @@ from kinema.flow.times import TimeLaw, logit_normal, uniform
 SIGNAL = diffusion.zero_terminal_signal()
 NAME = "flow_matching_vs_diffusion"
 FIGURES = (*common.SHOWN, "all four", "frechet")
-TRAIN_STEPS, BATCH = 300, 48
 
 
 @dataclass(frozen=True)
@@ -103,17 +115,20 @@ def main() -> None:
     given = arguments(__doc__)
     study = load_study(given.quick)
     settings = common.settings(study) | {"steps": 2 if given.quick else TRAIN_STEPS, "batch": BATCH}
+    found, spent = run_all(
+        NAME,
+        given,
+        [
+            Run(name, seed, settings, lambda arm=arm, seed=seed: run(study, arm, settings["steps"], seed))
+            for seed in range(given.seeds)
+            for name, arm in ARMS.items()
+        ],
+    )
     runs: dict[str, list[dict[str, float]]] = {}
-    spent = study.cpu_seconds
-    for seed in range(given.seeds):
-        for name, arm in ARMS.items():
-            asked = settings | {"arm": name}
-            done = kept(
-                NAME, given, seed, asked, lambda arm=arm, seed=seed: run(study, arm, settings["steps"], seed)
-            )
-            spent += done["cpu_seconds"]
-            for sampler, row in done["result"].items():
-                runs.setdefault(f"{name}; {sampler}", []).append(row)
+    for name, rows in found.items():
+        for row in rows:
+            for sampler, figures in row.items():
+                runs.setdefault(f"{name}; {sampler}", []).append(figures)
     result = {
         "settings": settings,
         "arms": common.summary(runs),
@@ -124,7 +139,7 @@ def main() -> None:
     finish(
         NAME,
         given,
-        spent,
+        spent + study.cpu_seconds,
         result,
         lambda figure: common.bars(figure, result["arms"], shown, result["true_clips"]),
     )

@@ -20,7 +20,7 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import common
-from common import arguments, finish, kept
+from common import Run, arguments, finish, run_all
 
 from kinema.codecs import ImageVAEConfig, TAEConfig, TemporalAutoencoder, losses
 from kinema.systems.movie_gen.video.codec_recipe import GRADIENT_WEIGHT, KL_WEIGHT, OUTLIER_WEIGHT
@@ -115,16 +115,20 @@ def main() -> None:
         "held_out": held_out,
         "weight": OUTLIER_WEIGHT,
     }
-    runs: dict[str, list[dict[str, float]]] = {}
-    spent = 0.0
-    for seed in range(given.seeds):
-        for name, starts_at in ARMS.items():
-            done = kept(
-                NAME, given, seed, settings | {"arm": name},
+    runs, spent = run_all(
+        NAME,
+        given,
+        [
+            Run(
+                name,
+                seed,
+                settings,
                 lambda starts_at=starts_at, seed=seed: measure(train(clips, starts_at, steps, seed), unseen),
-            )  # fmt: skip
-            spent += done["cpu_seconds"]
-            runs.setdefault(name, []).append(done["result"])
+            )
+            for seed in range(given.seeds)
+            for name, starts_at in ARMS.items()
+        ],
+    )
     result = {"settings": settings, "arms": common.summary(runs)}
     print(common.table(result["arms"], FIGURES))
     finish(NAME, given, spent, result, draw(result))

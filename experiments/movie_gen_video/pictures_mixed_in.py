@@ -14,11 +14,22 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import common
-from common import Mixture, arguments, finish, kept, load_study, new_model, step_flops, train
+from common import (
+    BATCH,
+    TRAIN_STEPS,
+    Mixture,
+    Run,
+    arguments,
+    finish,
+    load_study,
+    new_model,
+    run_all,
+    step_flops,
+    train,
+)
 
 NAME = "pictures_mixed_in"
 FIGURES = (*common.SHOWN, "all four", "frechet", "held-out loss")
-TRAIN_STEPS, BATCH = 300, 48
 ARMS = {"clips alone": 0, "pictures 1:10": 11, "pictures 1:3": 4}
 
 
@@ -36,22 +47,22 @@ def main() -> None:
     study = load_study(given.quick)
     clip, picture = (step_flops(study, Mixture(study, every), BATCH) for every in (0, 1))
     settings = common.settings(study) | {"batch": BATCH, "step_flops": {"clips": clip, "pictures": picture}}
-    runs, steps = dict[str, list[dict[str, float]]](), dict[str, int]()
-    spent = study.cpu_seconds
-    for seed in range(given.seeds):
-        for name, every in ARMS.items():
-            mean = clip + (picture - clip) / every if every else clip  # FLOPs a step
-            steps[name] = 2 if given.quick else round(TRAIN_STEPS * clip / mean)
-            asked = settings | {"arm": name, "steps": steps[name]}
-            done = kept(
-                NAME,
-                given,
+    means = {name: clip + (picture - clip) / every if every else clip for name, every in ARMS.items()}
+    steps = {name: 2 if given.quick else round(TRAIN_STEPS * clip / mean) for name, mean in means.items()}
+    runs, spent = run_all(
+        NAME,
+        given,
+        [
+            Run(
+                name,
                 seed,
-                asked,
+                settings | {"steps": steps[name]},
                 lambda every=every, name=name, seed=seed: run(study, every, steps[name], seed),
             )
-            spent += done["cpu_seconds"]
-            runs.setdefault(name, []).append(done["result"])
+            for seed in range(given.seeds)
+            for name, every in ARMS.items()
+        ],
+    )
     result = {
         "settings": settings | {"steps": steps},
         "arms": common.summary(runs),
@@ -62,7 +73,7 @@ def main() -> None:
     finish(
         NAME,
         given,
-        spent,
+        spent + study.cpu_seconds,
         result,
         lambda figure: common.bars(figure, result["arms"], shown, result["true_clips"]),
     )

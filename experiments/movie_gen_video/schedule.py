@@ -18,7 +18,7 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import common
-from common import FPS, GUIDANCE_SCALE, SCHEDULES, arguments, finish, kept, nano_parts, shares, spread
+from common import FPS, GUIDANCE_SCALE, SCHEDULES, Run, arguments, finish, nano_parts, run_all, shares, spread
 
 from kinema.eval.frechet import frechet_distance
 from kinema.eval.movie_gen_video import held_out_scenes
@@ -61,7 +61,7 @@ class Nano:
         parts, model, prompts = self.parts, self.parts.transformer, self.prompts
         scenes = held_out_scenes("val", prompts, seed)
         texts = [tagged(canonical_caption(s), FPS, s.camera) for s in scenes]
-        states = parts.text.encode(texts + [""] * prompts).padded(parts.text.max_tokens)
+        states = parts.read(texts + [""] * prompts, one_length=True)
         noise = torch.randn(
             prompts, *parts.codec.spec.latent_shape(16, 64, 64), generator=make_generator(seed, "noise")
         )
@@ -69,7 +69,7 @@ class Nano:
         for rows in torch.arange(prompts).split(16):
             both = torch.cat([rows, rows + prompts])
             with self.precision.autocast():
-                condition = model.prepare(TextStates(states.embeds[both], states.mask[both]))
+                condition = model.prepare([TextStates(part.embeds[both], part.mask[both]) for part in states])
 
             def network(x: Tensor, t: Tensor, condition: Any = condition) -> Tensor:
                 with self.precision.autocast():
@@ -115,16 +115,23 @@ def main() -> None:
         "emulate": 250,
         "weights": nano.weights,
     }
-    runs, ceiling, spent = dict[str, list[dict[str, float]]](), list[dict[str, float]](), 0.0
-    for seed in range(given.seeds):
-        best, features = nano.true_renders(seed)
-        ceiling.append(best)
-        for n in steps:
-            for name, times in SCHEDULES.items():
-                asked, stops = settings | {"arm": name, "steps": n}, times(n)
-                done = kept(NAME, given, seed, asked, lambda t=stops, s=seed, f=features: nano.score(t, s, f))
-                spent += done["cpu_seconds"]
-                runs.setdefault(f"{name}, {n} steps", []).append(done["result"])
+    true = [nano.true_renders(seed) for seed in range(given.seeds)]
+    ceiling = [figures for figures, _ in true]
+    runs, spent = run_all(
+        NAME,
+        given,
+        [
+            Run(
+                f"{name}, {n} steps",
+                seed,
+                settings,
+                lambda times=times, n=n, seed=seed: nano.score(times(n), seed, true[seed][1]),
+            )
+            for seed in range(given.seeds)
+            for n in steps
+            for name, times in SCHEDULES.items()
+        ],
+    )
     result = {
         "settings": settings,
         "arms": common.summary(runs),

@@ -19,7 +19,7 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import common
-from common import SCHEDULES, arguments, finish, kept
+from common import SCHEDULES, Run, arguments, finish, run_all
 
 from kinema.flow.schedules import linear
 from kinema.flow.solvers import euler
@@ -81,15 +81,20 @@ def main() -> None:
     given = arguments(__doc__)
     dims, reference = ({2: 64, 16: 32, 128: 16}, 100) if given.quick else (SAMPLES, REFERENCE)
     settings = {"modes": MODES, "std": STD, "reference_steps": reference, "emulate": 250}
-    runs, spent = dict[str, list[dict[str, float]]](), 0.0
-    for seed in range(given.seeds):
-        for d, n in dims.items():
-            asked = settings | {"dimension": d, "samples": n}
-            done = kept(
-                NAME, given, seed, asked, lambda d=d, n=n, seed=seed: mixture_errors(d, n, reference, seed)
+    runs, spent = run_all(
+        NAME,
+        given,
+        [
+            Run(
+                f"D={d}",
+                seed,
+                settings | {"samples": n},
+                lambda d=d, n=n, seed=seed: mixture_errors(d, n, reference, seed),
             )
-            spent += done["cpu_seconds"]
-            runs.setdefault(f"D={d}", []).append(done["result"])
+            for seed in range(given.seeds)
+            for d, n in dims.items()
+        ],
+    )
     result = {
         "compute": "torch.float32",
         "settings": settings | {"samples": dims},

@@ -14,11 +14,23 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import common
-from common import Mixture, arguments, finish, kept, load_study, new_model, step_flops, train
+from common import (
+    BATCH,
+    TRAIN_STEPS,
+    Mixture,
+    Run,
+    arguments,
+    finish,
+    load_study,
+    new_model,
+    run_all,
+    step_flops,
+    train,
+)
 
 NAME = "warm_start"
 FIGURES = (*common.SHOWN, "all four", "frechet", "held-out loss")
-TRAIN_STEPS, BATCH, PICTURE_EVERY = 300, 48, 11
+PICTURE_EVERY = 11
 PICTURES_A_STEP = BATCH * common.FRAMES // 4
 
 
@@ -64,14 +76,15 @@ def main() -> None:
     arms = plans(clip, picture)
     if given.quick:
         arms = {name: (min(first, 2), 2) for name, (first, _) in arms.items()}
-    runs: dict[str, list[dict[str, float]]] = {}
-    spent = study.cpu_seconds
-    for seed in range(given.seeds):
-        for name, plan in arms.items():
-            asked = settings | {"arm": name, "plan": plan}
-            done = kept(NAME, given, seed, asked, lambda plan=plan, seed=seed: run(study, plan, seed))
-            spent += done["cpu_seconds"]
-            runs.setdefault(name, []).append(done["result"])
+    runs, spent = run_all(
+        NAME,
+        given,
+        [
+            Run(name, seed, settings | {"plan": plan}, lambda plan=plan, seed=seed: run(study, plan, seed))
+            for seed in range(given.seeds)
+            for name, plan in arms.items()
+        ],
+    )
     result = {
         "settings": settings | {"steps on pictures, joint steps": arms},
         "arms": common.summary(runs),
@@ -82,7 +95,7 @@ def main() -> None:
     finish(
         NAME,
         given,
-        spent,
+        spent + study.cpu_seconds,
         result,
         lambda figure: common.bars(figure, result["arms"], shown, result["true_clips"]),
     )

@@ -12,10 +12,10 @@ import torch
 
 FOLDER = Path(__file__).resolve().parents[2] / "experiments" / "movie_gen_video"
 NAMES = (
-    "flow_matching_vs_diffusion",
     "schedule",
     "schedule_exact",
-    "warm_start",
+    pytest.param("flow_matching_vs_diffusion", marks=pytest.mark.slow),
+    pytest.param("warm_start", marks=pytest.mark.slow),
     pytest.param("outlier_penalty", marks=pytest.mark.slow),
     pytest.param("pictures_mixed_in", marks=pytest.mark.slow),
 )
@@ -24,7 +24,9 @@ NAMES = (
 @pytest.fixture
 def experiment(monkeypatch):
     monkeypatch.syspath_prepend(str(FOLDER))
-    return importlib.import_module
+    threads = torch.get_num_threads()
+    yield importlib.import_module
+    torch.set_num_threads(threads)  # the commands take one
 
 
 @pytest.mark.parametrize("name", NAMES)
