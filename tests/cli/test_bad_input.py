@@ -128,7 +128,10 @@ def test_the_same_as_json(mess, no_pipeline, args, sentence):
 @pytest.mark.parametrize(
     ("args", "sentence"),
     [
-        (["generate", "a cat", "-o", "a.mp4", "--model", "movie-gen"], "the closest are movie-gen-video-nano"),
+        (
+            ["generate", "a cat", "-o", "a.mp4", "--model", "movie-gen"],
+            "the closest are movie-gen-video-nano",
+        ),
         (
             ["generate", "a cat", "-o", "a.mp4", "--weights", "mine.ckpt"],
             "is not a weight file that kinema reads",

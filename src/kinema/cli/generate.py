@@ -61,7 +61,8 @@ def generate(
     best_of: Annotated[
         int,
         typer.Option(
-            "--best-of", help="Make so many clips a prompt (seed, seed+1, ...) and keep the one judges prefer."
+            "--best-of",
+            help="Make so many clips a prompt (seed, seed+1, ...) and keep the one judges prefer.",
         ),
     ] = 1,
     upsample: Annotated[
