@@ -57,13 +57,14 @@ class Artefacts:
             clips: (B, 3, T, H, W), of the size that nano makes.
             start: 0 forgets the clip, 1 leaves it as the codec gives it back.
         """
-        codec, model, encoder = self.parts.codec, self.parts.transformer, self.parts.text
+        codec, model = self.parts.codec, self.parts.transformer
         latent = codec.encode(clips)
         noise = torch.randn(latent.shape, generator=generator)
         x = interpolate(noise, latent, torch.full((len(latent),), start))
-        states = encoder.encode(texts)
+        states = self.parts.read(texts)
         if guidance_scale != 1.0:
-            states = TextStates.cat([states, encoder.encode([""] * len(texts))])
+            without = self.parts.read([""] * len(texts))
+            states = tuple(TextStates.cat(pair) for pair in zip(states, without, strict=True))
         condition = model.prepare(states)
 
         def velocity(now: Tensor, t: Tensor) -> Tensor:
