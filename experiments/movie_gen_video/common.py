@@ -511,11 +511,16 @@ def finish(
 def bars(figure: Any, results: Mapping[str, Any], figures: Sequence[str], marks: Mapping[str, float]) -> None:
     """One panel a figure, one bar an arm, the standard deviation as whisker; `marks`: a dotted line in a panel."""
     for axis, name in zip(figure.subplots(1, len(figures)), figures, strict=True):
-        rows = [row[name] for row in results.values()]
-        for place, row in enumerate(rows):
-            axis.bar(place, row["mean"], yerr=row["std"], capsize=4, color=f"C{place}")
+        for place, (arm, row) in enumerate(results.items()):
+            cell = row[name]
+            axis.bar(place, cell["mean"], yerr=cell["std"], capsize=4, color=f"C{place}", label=arm)
         if name in marks:
-            axis.axhline(marks[name], ls=":", color="grey")
+            axis.axhline(marks[name], ls=":", color="grey", label="true clips")
         axis.set_title(name, fontsize=10)
-        axis.set_xticks(range(len(rows)), list(results), rotation=30, ha="right", fontsize=8)
+        axis.set_xticks([])
+        axis.set_ylim(bottom=0)
         axis.spines[["top", "right"]].set_visible(False)
+    handles, names = axis.get_legend_handles_labels()
+    figure.legend(
+        handles, names, loc="outside lower center", ncols=min(4, len(names)), fontsize=8, frameon=False
+    )
