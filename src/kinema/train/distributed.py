@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import atexit
 import copy
+import gc
 import os
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Literal
 
 import torch
@@ -91,7 +93,12 @@ def join_world(device: torch.device) -> World:
 
 
 def _leave_world() -> None:
+    """Leave together, with nothing that still holds the group: a peer's early end can abort the other's exit."""
     if dist.is_initialized():
+        gc.collect()
+        if dist.get_backend() == "gloo":
+            with suppress(RuntimeError):  # a peer is gone already
+                dist.monitored_barrier(timeout=timedelta(seconds=20))
         dist.destroy_process_group()
 
 
