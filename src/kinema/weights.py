@@ -167,6 +167,46 @@ def load_strict(module: torch.nn.Module, state: Mapping[str, torch.Tensor], sour
     module.load_state_dict(dict(state), strict=True, assign=any(tensor.is_meta for tensor in own.values()))
 
 
+def save_networks(
+    networks: Mapping[str, torch.nn.Module],
+    path: str | Path,
+    key: str,
+    settings: Mapping[str, Any],
+    dtype: torch.dtype,
+) -> None:
+    """Write several networks into one safetensors file, numbers as `dtype`; `settings` say how to build them again."""
+    from safetensors.torch import save_file
+
+    tensors = {
+        f"{name}.{own}": value.detach().cpu().to(dtype).contiguous()
+        for name, network in networks.items()
+        for own, value in network.state_dict().items()
+    }
+    save_file(tensors, str(path), metadata={key: json.dumps(dict(settings))})
+
+
+def check_schema(settings: Mapping[str, Any], schema: int, path: str | Path) -> None:
+    """Refuse settings that a newer or older kinema wrote. Raises UserError, and KeyError where none is said."""
+    if settings["schema"] != schema:
+        raise UserError(
+            f"'{Path(path).name}' was written with schema {settings['schema']} and this kinema reads {schema}: "
+            "update kinema, or train the model again"
+        )
+
+
+def fill_networks(
+    networks: Mapping[str, torch.nn.Module], state: Mapping[str, torch.Tensor], path: str | Path
+) -> None:
+    """Load what `save_networks` wrote, strictly, as float32. Raises UserError for weights that belong nowhere."""
+    for name, network in networks.items():
+        prefix = f"{name}."
+        own = {key.removeprefix(prefix): v.float() for key, v in state.items() if key.startswith(prefix)}
+        load_strict(network, own, path)
+    foreign = [key for key in state if key.partition(".")[0] not in networks]
+    if foreign:
+        raise UserError(f"'{Path(path).name}' holds weights of no part of the model, such as '{foreign[0]}'")
+
+
 def check_fit(
     own: Mapping[str, torch.Tensor], state: Mapping[str, torch.Tensor], source: str | Path, network: str
 ) -> None:

@@ -67,9 +67,7 @@ def generate(
     ] = 1,
     upsample: Annotated[
         bool,
-        typer.Option(
-            "--upsample", help="Make each clip twice as large with the nano upsampler; see `upsample`."
-        ),
+        typer.Option("--upsample", help="Make each clip twice as large; experimental, see `upsample`."),
     ] = False,
     negative_prompt: Annotated[str, typer.Option("--negative-prompt", help="What to keep away from.")] = "",
     model: Annotated[

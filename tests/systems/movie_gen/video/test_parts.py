@@ -143,7 +143,7 @@ def test_what_spells_quoted_words_travels_with_the_file(make_parts, tmp_path):
 
 
 def test_a_tokeniser_that_unpacks_without_end_is_refused(saved, monkeypatch):
-    monkeypatch.setattr("kinema.systems.movie_gen.video.parts.MAX_TOKENIZER", 100)
+    monkeypatch.setattr("kinema.text.tokenizer.MAX_UNPACKED", 100)
     with pytest.raises(UserError, match="does not describe"):
         load_parts(saved)
 

@@ -6,9 +6,7 @@ alone is the model.
 
 from __future__ import annotations
 
-import base64
 import json
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +14,7 @@ from typing import Any
 
 import torch
 from tokenizers import Tokenizer
-from torch import Tensor, nn
+from torch import nn
 
 from kinema.codecs import DacVAE, DacVAEConfig
 from kinema.errors import UserError
@@ -25,11 +23,11 @@ from kinema.systems.movie_gen.audio.sampling import SoundCodec
 from kinema.systems.movie_gen.audio.visual import FrameEncoder, FrameNet, FrameNetConfig
 from kinema.text.encoder import TextEncoder
 from kinema.text.nano import NanoTextConfig, NanoTextEncoder
-from kinema.weights import load_strict, read_weights
+from kinema.text.tokenizer import packed, unpacked
+from kinema.weights import check_schema, fill_networks, read_weights, save_networks
 
 SCHEMA = 1
 METADATA_KEY = "kinema.movie_gen_audio"
-MAX_TOKENIZER = 1 << 24  # bytes that a file may unpack to
 
 
 @dataclass
@@ -70,27 +68,21 @@ def save_parts(parts: AudioParts, path: str | Path, dtype: torch.dtype = torch.f
 
     Raises UserError for parts that are not nano's own: a tower of others stays in its own file.
     """
-    from safetensors.torch import save_file
-
     codec, frames, text = parts.codec, parts.frames, parts.text
     if not (isinstance(codec, DacVAE) and isinstance(frames, FrameNet) and isinstance(text, NanoTextEncoder)):
         raise UserError(
             "only systems with nano's codec, frame encoder and text encoder are written to one file"
         )
     plain = AudioParts(codec.folded() if codec.config.weight_norm else codec, frames, text, parts.transformer)
-    tensors: dict[str, Tensor] = {}
-    for name, module in plain.modules.items():
-        for key, value in module.state_dict().items():
-            tensors[f"{name}.{key}"] = value.detach().cpu().to(dtype).contiguous()
     settings = {
         "schema": SCHEMA,
         "codec": plain.codec.config.to_dict(),
         "frames": frames.config.to_dict(),
         "text": text.config.to_dict(),
-        "tokenizer": base64.b85encode(zlib.compress(text.tokenizer.to_str().encode(), 9)).decode(),
+        "tokenizer": packed(text.tokenizer.to_str()),
         "transformer": parts.transformer.config.to_dict(),
     }
-    save_file(tensors, str(path), metadata={METADATA_KEY: json.dumps(settings)})
+    save_networks(plain.modules, path, METADATA_KEY, settings, dtype)
 
 
 def load_parts(path: str | Path) -> AudioParts:
@@ -103,14 +95,10 @@ def load_parts(path: str | Path) -> AudioParts:
     name = Path(path).name
     try:
         settings: Mapping[str, Any] = json.loads(metadata[METADATA_KEY])
-        if settings["schema"] != SCHEMA:
-            raise UserError(
-                f"'{name}' was written with schema {settings['schema']} and this kinema reads {SCHEMA}: "
-                "update kinema, or train the model again"
-            )
+        check_schema(settings, SCHEMA, path)
         codec = DacVAE(DacVAEConfig.from_dict(settings["codec"]))
         frames = FrameNet(FrameNetConfig.from_dict(settings["frames"]))
-        tokenizer = Tokenizer.from_str(_unpacked(settings["tokenizer"]))
+        tokenizer = Tokenizer.from_str(unpacked(settings["tokenizer"]))
         text = NanoTextEncoder(NanoTextConfig.from_dict(settings["text"]), tokenizer)
         config = AudioTransformerConfig.from_dict(settings["transformer"])
         told = (config.latent_channels, config.visual_dim, config.text_dim)
@@ -125,18 +113,5 @@ def load_parts(path: str | Path) -> AudioParts:
         raise UserError(
             f"'{name}' does not describe a Movie Gen Audio model of kinema: use a file that `kinema train` wrote"
         ) from error
-    for part, module in parts.modules.items():
-        own = {k.removeprefix(f"{part}."): v.float() for k, v in state.items() if k.startswith(f"{part}.")}
-        load_strict(module, own, path)
-    foreign = [key for key in state if key.partition(".")[0] not in parts.modules]
-    if foreign:
-        raise UserError(f"'{name}' holds weights of no part of the model, such as '{foreign[0]}'")
+    fill_networks(parts.modules, state, path)
     return parts
-
-
-def _unpacked(text: str) -> str:
-    opened = zlib.decompressobj()
-    plain = opened.decompress(base64.b85decode(text), MAX_TOKENIZER)
-    if not opened.eof:
-        raise ValueError(f"the tokeniser is cut short, or longer than {MAX_TOKENIZER} bytes")
-    return plain.decode()

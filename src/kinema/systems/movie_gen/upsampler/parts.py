@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from kinema.errors import UserError
 from kinema.systems.movie_gen.upsampler.finish import Finish
 from kinema.systems.movie_gen.upsampler.frames import FrameCodec
 from kinema.systems.movie_gen.upsampler.model import Upsampler, UpsamplerConfig
-from kinema.weights import load_strict, read_weights
+from kinema.weights import check_schema, fill_networks, read_weights, save_networks
 
 SCHEMA = 1
 METADATA_KEY = "kinema.movie_gen_upsampler"
@@ -48,19 +48,13 @@ class UpsamplerParts:
 
 def save_parts(parts: UpsamplerParts, path: str | Path, dtype: torch.dtype = torch.float16) -> None:
     """Write one file; numbers are stored as `dtype`."""
-    from safetensors.torch import save_file
-
-    tensors: dict[str, Tensor] = {}
-    for name, module in parts.modules.items():
-        for key, value in module.state_dict().items():
-            tensors[f"{name}.{key}"] = value.detach().cpu().to(dtype).contiguous()
     settings = {
         "schema": SCHEMA,
         "codec": {"stride": parts.codec.stride, "channels": parts.codec.channels},
         "upsampler": parts.upsampler.config.to_dict(),
         "finish": {"width": parts.finish.width, "depth": parts.finish.depth},
     }
-    save_file(tensors, str(path), metadata={METADATA_KEY: json.dumps(settings)})
+    save_networks(parts.modules, path, METADATA_KEY, settings, dtype)
 
 
 def load_parts(path: str | Path) -> UpsamplerParts:
@@ -73,11 +67,7 @@ def load_parts(path: str | Path) -> UpsamplerParts:
     name = Path(path).name
     try:
         settings: dict[str, Any] = json.loads(metadata[METADATA_KEY])
-        if settings["schema"] != SCHEMA:
-            raise UserError(
-                f"'{name}' was written with schema {settings['schema']} and this kinema reads {SCHEMA}: "
-                "update kinema, or train the model again"
-            )
+        check_schema(settings, SCHEMA, path)
         parts = UpsamplerParts(
             FrameCodec(**settings["codec"]),
             Upsampler(UpsamplerConfig.from_dict(settings["upsampler"])),
@@ -90,10 +80,5 @@ def load_parts(path: str | Path) -> UpsamplerParts:
             f"'{name}' is no upsampler of kinema, or its description is damaged: take a file that "
             "`kinema train movie-gen-upsampler` wrote"
         ) from error
-    for part, module in parts.modules.items():
-        own = {k.removeprefix(f"{part}."): v.float() for k, v in state.items() if k.startswith(f"{part}.")}
-        load_strict(module, own, path)
-    foreign = [key for key in state if key.partition(".")[0] not in parts.modules]
-    if foreign:
-        raise UserError(f"'{name}' holds weights of no part of the model, such as '{foreign[0]}'")
+    fill_networks(parts.modules, state, path)
     return parts

@@ -6,9 +6,7 @@ alone is the model.
 
 from __future__ import annotations
 
-import base64
 import json
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +14,7 @@ from typing import Any, Literal, get_args
 
 import torch
 from tokenizers import Tokenizer
-from torch import Tensor, nn
+from torch import nn
 
 from kinema.codecs import TemporalAutoencoder, from_settings, to_settings
 from kinema.errors import UserError
@@ -24,11 +22,11 @@ from kinema.systems.movie_gen.video.model import MovieGenTransformer, Transforme
 from kinema.text.characters import CharacterCodes
 from kinema.text.nano import NanoTextConfig, NanoTextEncoder
 from kinema.text.states import TextStates
-from kinema.weights import load_strict, read_weights
+from kinema.text.tokenizer import packed, unpacked
+from kinema.weights import check_schema, fill_networks, read_weights, save_networks
 
 SCHEMA = 1
 METADATA_KEY = "kinema.movie_gen_video"
-MAX_TOKENIZER = 1 << 24  # bytes that a file may unpack to
 PromptStyle = Literal["world", "free"]  # bring prompts into the world's captions, or leave them as they are
 
 
@@ -74,38 +72,16 @@ class Parts:
 
 def save_parts(parts: Parts, path: str | Path, dtype: torch.dtype = torch.float16) -> None:
     """Write one file; numbers are stored as `dtype`."""
-    from safetensors.torch import save_file
-
-    tensors: dict[str, Tensor] = {}
-    for name, module in parts.modules.items():
-        for key, value in module.state_dict().items():
-            tensors[f"{name}.{key}"] = value.detach().cpu().to(dtype).contiguous()
     settings = {
         "schema": SCHEMA,
         "codec": to_settings(parts.codec),
         "text": parts.text.config.to_dict(),
-        "tokenizer": _packed(parts.text.tokenizer.to_str()),
+        "tokenizer": packed(parts.text.tokenizer.to_str()),
         "transformer": parts.transformer.config.to_dict(),
         "prompt_style": parts.prompt_style,
         "characters": parts.characters.max_tokens if parts.characters else 0,
     }
-    save_file(tensors, str(path), metadata={METADATA_KEY: json.dumps(settings)})
-
-
-def _packed(text: str) -> str:
-    """A text in a fraction of its length, in characters that JSON leaves alone."""
-    return base64.b85encode(zlib.compress(text.encode(), 9)).decode()
-
-
-def _unpacked(text: str) -> str:
-    """What `_packed` was given; texts of files from before it come as they are."""
-    if text.startswith("{"):
-        return text
-    opened = zlib.decompressobj()
-    plain = opened.decompress(base64.b85decode(text), MAX_TOKENIZER)
-    if not opened.eof:
-        raise ValueError(f"the tokeniser is cut short, or longer than {MAX_TOKENIZER} bytes")
-    return plain.decode()
+    save_networks(parts.modules, path, METADATA_KEY, settings, dtype)
 
 
 def load_parts(path: str | Path) -> Parts:
@@ -118,14 +94,10 @@ def load_parts(path: str | Path) -> Parts:
     name = Path(path).name
     try:
         settings: Mapping[str, Any] = json.loads(metadata[METADATA_KEY])
-        if settings["schema"] != SCHEMA:
-            raise UserError(
-                f"'{name}' was written with schema {settings['schema']} and this kinema reads {SCHEMA}: "
-                "update kinema, or train the model again"
-            )
+        check_schema(settings, SCHEMA, path)
         codec, style = from_settings(settings["codec"]), settings["prompt_style"]
         text = NanoTextEncoder(
-            NanoTextConfig.from_dict(settings["text"]), Tokenizer.from_str(_unpacked(settings["tokenizer"]))
+            NanoTextConfig.from_dict(settings["text"]), Tokenizer.from_str(unpacked(settings["tokenizer"]))
         )
         spelled = int(settings.get("characters", 0))
         characters = CharacterCodes(spelled) if spelled else None
@@ -144,10 +116,5 @@ def load_parts(path: str | Path) -> Parts:
             f"'{name}' does not describe a Movie Gen Video model of kinema: use a file that `kinema train` wrote"
         ) from error
     parts = Parts(codec=codec, text=text, transformer=transformer, prompt_style=style, characters=characters)
-    for part, module in parts.modules.items():
-        own = {k.removeprefix(f"{part}."): v.float() for k, v in state.items() if k.startswith(f"{part}.")}
-        load_strict(module, own, path)
-    foreign = [k for k in state if k.partition(".")[0] not in parts.modules]
-    if foreign:
-        raise UserError(f"'{name}' holds weights of no part of the model, such as '{foreign[0]}'")
+    fill_networks(parts.modules, state, path)
     return parts
