@@ -15,11 +15,16 @@ from kinema.cli import app
 from kinema.errors import UserError
 from kinema.world import SPLITS, Scene, WorldSpec, canonical_caption, caption, sample_scene
 from kinema.world.judges.labels import ATTRIBUTES, sign_word, truth
+from kinema.world.judges.lessons import to_float
+from kinema.world.judges.signs import SignJudge
 from kinema.world.letters import ALPHABET, PEN, draw_word, word_field
 from kinema.world.motion import view
 from kinema.world.renderer import pixel_grid, render
 from kinema.world.signs import (
     COMMON_WORDS,
+    OVERHEAD_HEIGHT,
+    OVERHEAD_Y,
+    READ_SHARE,
     SIGN_COLOURS,
     SIGN_DEPTH,
     Sign,
@@ -227,6 +232,22 @@ def test_the_font_is_one_letter_a_sign() -> None:
     assert torch.allclose(mirrored, mirrored.flip(1), atol=1e-4)
 
 
+def test_overhead_signs_hang_where_they_are_expected() -> None:
+    overhead = WorldSpec(vocabulary="nano", sign_odds=1.0, sign_place="overhead")
+    scenes = [sample_scene("val", i, overhead) for i in range(80)]
+    signs = [s.sign for s in scenes if s.sign is not None]
+    assert 20 < len(signs) < 60, "left out where an actor or the camera would hide the word"
+    assert {(s.kind, s.x, s.y, s.height) for s in signs} == {("plate", 0.0, OVERHEAD_Y, OVERHEAD_HEIGHT)}
+    assert all(is_unseen_word(s.word) for s in signs)
+    assert all(legible_share(s) >= READ_SHARE for s in scenes if s.sign is not None)
+    assert [replace(s, sign=None) for s in scenes] == [
+        sample_scene("val", i, WorldSpec(vocabulary="nano")) for i in range(80)
+    ]
+    read = SignJudge.load().read(to_float(render([s for s in scenes if legible_share(s) >= 0.8])))
+    said = [s.sign.word for s in scenes if legible_share(s) >= 0.8]
+    assert sum(r.word == word for r, word in zip(read, said, strict=True)) / len(said) > 0.9
+
+
 @pytest.mark.parametrize("word", ["", "milk", "A B", "É", "ABCDEFGHI"])
 def test_what_cannot_be_written_is_refused(word: str) -> None:
     with pytest.raises(UserError, match="a sign cannot say"):
@@ -244,6 +265,8 @@ def test_what_is_no_sign_is_refused() -> None:
         WorldSpec(sign_odds=1.5)
     with pytest.raises(UserError, match="sign_letters"):
         WorldSpec(sign_letters=(3, 12))
+    with pytest.raises(UserError, match="sign_place"):
+        WorldSpec(sign_place="below")
 
 
 def test_the_command_shows_signs(tmp_path) -> None:

@@ -22,7 +22,7 @@ from kinema.world.signs import legible_share
 
 LEGIBLE = 0.8  # of the time a sign must be whole in the true clip for its scene to be asked for
 BLOCK = 1_000_000  # scenes between the first prompts of two seeds
-WORLD = WorldSpec(vocabulary="nano", sign_odds=1.0, sign_letters=(1, 4))
+WORLD = WorldSpec(vocabulary="nano", sign_odds=1.0, sign_letters=(1, 4), sign_place="overhead")
 
 
 def signed_scenes(count: int, seed: int = 0) -> list[Scene]:

@@ -10,11 +10,11 @@ import hashlib
 import random
 from dataclasses import dataclass, fields, replace
 from functools import cache
-from typing import Literal
+from typing import Literal, get_args
 
 from kinema.errors import UserError
 from kinema.world import atlas
-from kinema.world.signs import Sign, check_letters, sample_sign
+from kinema.world.signs import Sign, SignPlace, check_letters, sample_sign
 
 # motion -> the directions it can take
 MOTIONS: dict[str, tuple[str, ...]] = {
@@ -122,8 +122,9 @@ class WorldSpec:
     appealing: float = 0.25  # share of scenes in the appealing finish
     fps: tuple[float, ...] = (8.0,)
     duration: float = 2.0
-    sign_odds: float = 0.0  # share of scenes with a sign
+    sign_odds: float = 0.0  # share of scenes with a sign (overhead: of those where it can be read)
     sign_letters: tuple[int, int] = (2, 4)  # of the shortest and of the longest word on signs
+    sign_place: SignPlace = "anywhere"
 
     def __post_init__(self) -> None:
         if self.vocabulary not in ("nano", "full"):
@@ -133,6 +134,8 @@ class WorldSpec:
         if not 0 <= self.sign_odds <= 1:
             raise UserError(f"sign_odds are {self.sign_odds}; they are a share from 0 to 1")
         check_letters(self.sign_letters)
+        if self.sign_place not in get_args(SignPlace):
+            raise UserError(f"sign_place is {self.sign_place!r}; it is {' or '.join(get_args(SignPlace))}")
 
     @property
     def objects(self) -> tuple[int, ...]:

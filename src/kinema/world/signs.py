@@ -47,6 +47,11 @@ SIGN_KINDS: tuple[Literal["post", "plate"], ...] = ("post", "plate")  # stands o
 SIGN_DEPTH = 11.5  # metres: behind every actor, before every wall
 MARGIN_X, MARGIN_Y = 1.6, 1.5  # units of the letters' grid between the letters and the board's rim
 LETTERS = (0.126, 0.156)  # frame heights: at 64 pixels 6 or more at the far end of any zoom
+# A sign overhead hangs in the middle of the upper half, letters of one size: where a word will stand, and how large,
+# is known before it is drawn.
+SignPlace = Literal["anywhere", "overhead"]
+OVERHEAD_Y, OVERHEAD_HEIGHT = -0.28, 0.17
+READ_SHARE = 0.5  # of the time that an overhead sign must be legible to be hung
 LOOKS = 16  # times at which a place is tried out
 TRIES = 48  # places
 
@@ -172,7 +177,13 @@ def sample_sign(scene: Scene, spec: WorldSpec) -> Sign | None:
     rng = random.Random(f"kinema-sign-1:{spec.vocabulary}:{scene.split}:{scene.index}")
     if rng.random() >= spec.sign_odds:
         return None
-    return make_sign(scene, sample_word(scene.split, rng, spec.sign_letters), rng)
+    word = sample_word(scene.split, rng, spec.sign_letters)
+    if spec.sign_place == "anywhere":
+        return make_sign(scene, word, rng)
+    colour = rng.choice(tuple(SIGN_COLOURS))
+    sign = Sign(word=word, kind="plate", colour=colour, x=0.0, y=OVERHEAD_Y, height=OVERHEAD_HEIGHT)
+    shown = sum(_legible(moment, sign.x, sign.y, sign.text_size) for moment in _moments(scene))
+    return sign if shown >= READ_SHARE * LOOKS else None
 
 
 def check_letters(letters: Sequence[int]) -> None:

@@ -196,7 +196,7 @@ def small_networks(monkeypatch, world_parts, small_clips):
 def test_from_nothing_to_a_file_and_again_to_the_same_file(small_networks, tmp_path):
     made = recipe.recipe(seed=3)
     names = [stage.name for stage in made.stages]
-    assert names == ["codec", "text", "pictures", "video", "words", "curated-0", "curated-1"]
+    assert names == ["codec", "text", "pictures", "video", "words", "spelling", "curated-0", "curated-1"]
     path = run(made, tmp_path / "run")
     first = path.read_bytes()
     parts = load_parts(path)

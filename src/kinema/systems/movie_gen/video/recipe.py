@@ -42,6 +42,7 @@ from kinema.world.scene import WorldSpec
 
 LATENT_GRID = (4, 8, 8)  # 16 frames of 64x64 through nano's codec
 SECOND_SCENES = 2_000_000  # from here on training has seen none when the second half begins
+THIRD_SCENES = 4_000_000
 TEXT_DROP = 0.1  # share of prompts replaced by the empty one, for guidance (the paper gives none)
 NANO_WORLD = WorldSpec(
     vocabulary="nano",
@@ -61,9 +62,13 @@ SIGNED_CLIPS = WorldSpec(
     sign_letters=(1, 4),
 )
 SIGNED_PICTURES = replace(SIGNED_CLIPS, sign_odds=0.65)
+# Words where they can be learned: with signs anywhere, 3,600 steps gave boards and strokes; with letters of one size in
+# one place the first words could be read after 300 steps of pictures.
+SPELLED_CLIPS = replace(SIGNED_CLIPS, sign_place="overhead", sign_odds=0.5)
+SPELLED_PICTURES = replace(SPELLED_CLIPS, sign_odds=1.0)
 # The curated set: one finish, one subject or two, cameras that mostly rest.
 CURATED_WORLD = replace(
-    SIGNED_CLIPS, actor_odds=(0.85, 0.12, 0.03), static_camera=0.55, appealing=1.0, fps=(8.0,), sign_odds=0.25
+    SPELLED_CLIPS, actor_odds=(0.85, 0.12, 0.03), static_camera=0.55, appealing=1.0, fps=(8.0,), sign_odds=0.4
 )
 
 
@@ -158,6 +163,18 @@ def words_stage(
     return transformer_stage("words", parts, source, steps=steps, batch_size=32, decay_fraction=0.35)
 
 
+def spelling_stage(
+    parts: Parts, source: Callable[[BatchIndex], Batch] | None = None, steps: int = 3000
+) -> Stage:
+    """Once more, with signs overhead; every third batch is pictures, half of them with a sign."""
+    source = source or WorldSource(
+        SPELLED_CLIPS, picture_every=3, pictures=SPELLED_PICTURES, first=THIRD_SCENES
+    )
+    return transformer_stage(
+        "spelling", parts, source, steps=steps, batch_size=32, lr=1.5e-3, decay_fraction=0.5
+    )
+
+
 def curated_stage(parts: Parts, source: Callable[[BatchIndex], Batch] | None, arm: int) -> Stage:
     """Finetune a copy of the model on the curated set; the arms differ in data order, rate and length."""
     copied = copy.deepcopy(parts.transformer)
@@ -249,7 +266,7 @@ def recipe(
         text_recipe.text_stage(AlignedText(parts.text)),
         picture_stage(parts),
         video_stage(parts, source, buckets=buckets),
-        *([] if data else [words_stage(parts)]),
+        *([] if data else [words_stage(parts), spelling_stage(parts)]),
         *arms,
     ]
     return Recipe(stages=stages, finish=lambda folder: _save(parts, arms, folder))
