@@ -7,19 +7,24 @@ import torch
 import torch.nn.functional as F
 
 from kinema.nn import (
+    FactorizedPositions,
     GeluMLP,
     LayerBias,
+    MultiHeadAttention,
     RMSNorm,
     SharedModulation,
     SwiGLU,
     TimestepEmbedding,
     attention,
+    init_layers,
     merge_heads,
     modulate,
     patchify,
     rms_normalize,
+    rotary,
     split_heads,
     timestep_sinusoid,
+    turn_pairs,
     unpatchify,
 )
 
@@ -70,6 +75,59 @@ def test_heads_split_and_merge() -> None:
     assert split_heads(x, 3).shape == (2, 3, 5, 4)
     assert torch.equal(split_heads(x, 3)[:, 1], x[:, :, 4:8])
     assert torch.equal(merge_heads(split_heads(x, 3)), x)
+
+
+@pytest.mark.parametrize("qk_norm", [False, True])
+def test_multi_head_attention_is_its_heads_one_by_one(qk_norm: bool) -> None:
+    layer = MultiHeadAttention(12, 3, qk_norm, norm_eps=0.1).double()
+    names = {"q.weight", "k.weight", "v.weight", "out.weight"}  # those of stored weights
+    assert set(layer.state_dict()) == names | ({"q_norm.weight", "k_norm.weight"} if qk_norm else set())
+    with torch.no_grad():
+        for i, parameter in enumerate(layer.parameters()):
+            parameter.copy_(draw(*parameter.shape, seed=i))
+    x, source = draw(2, 5, 12), draw(2, 7, 12, seed=1)
+    mask = torch.tensor([[True] * 4 + [False] * 3, [True] * 7])
+
+    def expected(source: torch.Tensor, mask: torch.Tensor | None, turned: bool) -> torch.Tensor:
+        heads = []
+        for part in torch.arange(12).split(4):
+            q, k = x @ layer.q.weight[part].T, source @ layer.k.weight[part].T
+            v = source @ layer.v.weight[part].T
+            if qk_norm:
+                q = rms_normalize(q, 0.1) * layer.q_norm.weight
+                k = rms_normalize(k, 0.1) * layer.k_norm.weight
+            if turned:
+                q, k = (turn_pairs(some[:, None], rotary(5, 4, 100.0))[:, 0] for some in (q, k))
+            scores = q @ k.transpose(1, 2) / 2
+            if mask is not None:
+                scores = scores.masked_fill(~mask[:, None], -torch.inf)
+            heads.append(scores.softmax(-1) @ v)
+        return torch.cat(heads, -1) @ layer.out.weight.T
+
+    torch.testing.assert_close(
+        layer(x, *layer.keys_values(source), mask), expected(source, mask, turned=False)
+    )
+    own = layer(x, *layer.keys_values(x), positions=rotary(5, 4, 100.0))
+    torch.testing.assert_close(own, expected(x, None, turned=True))
+
+
+def test_every_kind_of_layer_is_set_where_it_starts() -> None:
+    network = torch.nn.Sequential(
+        torch.nn.Linear(400, 300), torch.nn.Linear(100, 300, bias=False), torch.nn.LayerNorm(6), RMSNorm(5),
+        LayerBias(100), SharedModulation(4), TimestepEmbedding(8), FactorizedPositions(6, (2, 3, 4)),
+    )  # fmt: skip
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.fill_(torch.nan)
+    torch.manual_seed(0)
+    init_layers(network)
+    state = network.state_dict()
+    assert all(bool(value.isfinite().all()) for value in state.values())
+    assert float(state["0.weight"].std()) == pytest.approx(1 / 20, rel=0.02)
+    assert float(state["1.weight"].std()) == pytest.approx(1 / 10, rel=0.02)
+    assert float(state["6.inner.weight"].std()) == pytest.approx(0.02, rel=0.1)  # its own start
+    assert bool((state["0.bias"] == 0).all() and (state["5.projection.weight"] == 0).all())
+    assert bool((state["2.weight"] == 1).all() and (state["3.weight"] == 1).all())
 
 
 @pytest.mark.parametrize("requires_grad", [True, False])  # training on a CPU takes a path of its own

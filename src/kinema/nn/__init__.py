@@ -1,6 +1,7 @@
 """Layers that more than one network is made of. Imports only torch."""
 
-from kinema.nn.attention import attention, merge_heads, split_heads
+from kinema.nn.attention import MultiHeadAttention, attention, merge_heads, split_heads
+from kinema.nn.initial import init_layers
 from kinema.nn.mel import MelSettings, log_mel, mel_spectrum, whisper_scale
 from kinema.nn.mlp import GeluMLP, SwiGLU
 from kinema.nn.modulation import LayerBias, SharedModulation, TimestepEmbedding, modulate
@@ -24,6 +25,7 @@ __all__ = [
     "GeluMLP",
     "LayerBias",
     "MelSettings",
+    "MultiHeadAttention",
     "RMSNorm",
     "Rotary",
     "SharedModulation",
@@ -32,6 +34,7 @@ __all__ = [
     "apply_rotary",
     "attention",
     "grow_table",
+    "init_layers",
     "log_mel",
     "mel_spectrum",
     "merge_heads",

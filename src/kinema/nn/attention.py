@@ -1,12 +1,15 @@
-"""Attention: one function over PyTorch's scaled dot product, and the cutting of a width into heads."""
+"""Attention: one function over PyTorch's scaled dot product, the cutting of a width into heads, and a layer of both."""
 
-# B batch, H heads, N queries, L keys, d head width
+# B batch, H heads, N queries, L keys, D width, d head width
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+
+from kinema.nn.norms import RMSNorm
+from kinema.nn.positions import Rotary, turn_pairs
 
 # Up to so many keys a CPU with half precision units is faster when the scores are written out (and 1.8 times
 # faster when the block is compiled); beyond it their memory counts.
@@ -53,3 +56,38 @@ def split_heads(x: Tensor, num_heads: int) -> Tensor:
 def merge_heads(x: Tensor) -> Tensor:
     """(B, H, N, d) -> (B, N, H*d); a view of what SDPA gives."""
     return x.transpose(1, 2).flatten(2)
+
+
+class MultiHeadAttention(nn.Module):
+    """Full attention of tokens to a source: the tokens themselves, or a text whose keys and values stay the same.
+
+    qk_norm: RMS-normalise queries and keys per head.
+    """
+
+    def __init__(self, dim: int, num_heads: int, qk_norm: bool = False, norm_eps: float = 1e-5) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.q = nn.Linear(dim, dim, bias=False)
+        self.k = nn.Linear(dim, dim, bias=False)
+        self.v = nn.Linear(dim, dim, bias=False)
+        self.out = nn.Linear(dim, dim, bias=False)
+        self.q_norm = RMSNorm(dim // num_heads, norm_eps) if qk_norm else nn.Identity()
+        self.k_norm = RMSNorm(dim // num_heads, norm_eps) if qk_norm else nn.Identity()
+
+    def keys_values(self, source: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, L, D) -> keys and values (B, H, L, d); the keys are not turned by positions yet."""
+        keys = self.k_norm(split_heads(self.k(source), self.num_heads))
+        return keys, split_heads(self.v(source), self.num_heads)
+
+    def forward(
+        self,
+        x: Tensor,  # (B, N, D)
+        keys: Tensor,  # (B, H, L, d), values too
+        values: Tensor,
+        mask: Tensor | None = None,  # (B, L)
+        positions: Rotary | None = None,  # of the queries, which are then those of the keys
+    ) -> Tensor:  # (B, N, D)
+        q = self.q_norm(split_heads(self.q(x), self.num_heads))
+        if positions is not None:
+            q, keys = turn_pairs(q, positions), turn_pairs(keys, positions)
+        return self.out(merge_heads(attention(q, keys, values, mask)))

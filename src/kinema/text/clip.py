@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from kinema.errors import UserError
 from kinema.nn.attention import attention, merge_heads, split_heads
+from kinema.nn.initial import init_layers
 from kinema.text.published import Files, KeyTable, load_published, look_up
 from kinema.text.states import TextStates
 from kinema.text.tokens import TokenIds, TokenizerFile, pad_rows
@@ -209,12 +210,7 @@ class ClipTextEncoder(nn.Module):
     @torch.no_grad()
     def init_weights(self) -> None:
         """Set every parameter: matrices N(0, 1/fan_in), embeddings N(0, 0.02), positions N(0, 0.01)."""
-        for module in self.modules():
-            if isinstance(module, nn.LayerNorm):
-                module.reset_parameters()
-            elif isinstance(module, nn.Linear):
-                nn.init.normal_(module.weight, std=module.in_features**-0.5)
-                nn.init.zeros_(module.bias)
+        init_layers(self)
         nn.init.normal_(self.text_model.embeddings.token_embedding.weight, std=0.02)
         nn.init.normal_(self.text_model.embeddings.position_embedding.weight, std=0.01)
 

@@ -17,6 +17,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from kinema.nn.attention import attention, merge_heads, split_heads
+from kinema.nn.initial import init_layers
 from kinema.nn.mlp import SwiGLU
 from kinema.nn.norms import RMSNorm
 from kinema.text.states import TextStates
@@ -80,11 +81,7 @@ class NanoTextEncoder(nn.Module):
     @torch.no_grad()
     def init_weights(self) -> None:
         """Set every parameter: matrices N(0, 1/fan_in), embeddings N(0, 0.5), positions N(0, 0.02)."""
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.normal_(module.weight, std=module.in_features**-0.5)
-            elif isinstance(module, RMSNorm):
-                module.init_weights()
+        init_layers(self)
         nn.init.normal_(self.embedding.weight, std=0.5)
         nn.init.normal_(self.positions, std=0.02)
 

@@ -61,6 +61,25 @@ def test_every_parameter_is_set_after_the_meta_device():
     assert all(bool(p.isfinite().all()) for p in built.parameters())
 
 
+def test_weights_keep_the_names_under_which_they_are_stored():
+    attentions = {
+        f"blocks.0.{kind}_attention.{name}.weight"
+        for kind in ("self", "cross")
+        for name in ("q", "k", "v", "out", "q_norm", "k_norm")
+    }
+    others = """
+        input.weight input.bias text.weight text.bias
+        frames.gate frames.projection.weight frames.projection.bias frames.norm.weight frames.norm.bias
+        timestep.inner.weight timestep.inner.bias timestep.outer.weight timestep.outer.bias
+        modulation.projection.weight modulation.projection.bias
+        blocks.0.modulation.table blocks.0.self_norm.weight blocks.0.ffn_norm.weight
+        blocks.0.ffn.gate.weight blocks.0.ffn.up.weight blocks.0.ffn.down.weight
+        final.modulation.table final.norm.weight final.out.weight final.out.bias
+    """
+    model = MovieGenAudioTransformer(replace(CONFIG, depth=1))
+    assert set(model.state_dict()) == attentions | set(others.split())
+
+
 def test_settings_make_the_round_trip_and_unknown_ones_are_named():
     assert AudioTransformerConfig.from_dict(CONFIG.to_dict()) == CONFIG
     with pytest.raises(UserError, match="max_frames"):

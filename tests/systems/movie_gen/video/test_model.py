@@ -283,6 +283,26 @@ def test_config_goes_through_json(name: str) -> None:
     assert TransformerConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
 
 
+def test_weights_keep_the_names_under_which_they_are_stored() -> None:
+    model = tiny(qk_norm=True, cross_norm=True, depth=1, text_dims=(12,), **STEERING)
+    attentions = {
+        f"blocks.0.{kind}_attention.{name}.weight"
+        for kind in ("self", "cross")
+        for name in ("q", "k", "v", "out", "q_norm", "k_norm")
+    }
+    others = """
+        patch_in.weight patch_in.bias positions.time positions.height positions.width
+        timestep.inner.weight timestep.inner.bias timestep.outer.weight timestep.outer.bias
+        modulation.inner.weight modulation.inner.bias modulation.projection.weight modulation.projection.bias
+        text.0.linear.weight text.0.norm.weight text.0.norm.bias
+        blocks.0.modulation.table blocks.0.self_norm.weight blocks.0.cross_norm.weight blocks.0.ffn_norm.weight
+        blocks.0.ffn.gate.weight blocks.0.ffn.up.weight blocks.0.ffn.down.weight
+        final.projection.projection.weight final.projection.projection.bias
+        final.modulation.table final.norm.weight final.out.weight final.out.bias
+    """
+    assert set(model.state_dict()) == attentions | set(others.split())
+
+
 def test_settings_that_cannot_be_are_explained() -> None:
     values = TINY.to_dict()
     with pytest.raises(UserError, match=r"no setting 'num_head'.*num_heads"):

@@ -8,10 +8,9 @@ rotary positions, cross-attention to the text. Known sound comes in beside the n
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -19,11 +18,13 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from kinema.errors import UserError
-from kinema.nn.attention import attention, merge_heads, split_heads
+from kinema.nn.attention import MultiHeadAttention
+from kinema.nn.initial import init_layers
 from kinema.nn.mlp import SwiGLU
 from kinema.nn.modulation import LayerBias, SharedModulation, TimestepEmbedding
 from kinema.nn.norms import RMSNorm
-from kinema.nn.positions import Rotary, rotary, turn_pairs
+from kinema.nn.positions import Rotary, rotary
+from kinema.settings import known_settings, named_preset, plain_settings
 from kinema.systems.movie_gen.audio.conditions import Conditions
 from kinema.text.states import TextStates
 
@@ -67,23 +68,12 @@ class AudioTransformerConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
-        return dataclasses.asdict(self)
+        return plain_settings(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> AudioTransformerConfig:
         """Undoes `to_dict`; UserError for keys that do not exist or are missing."""
-        fields = dataclasses.fields(cls)
-        known = [field.name for field in fields]
-        for key in values:
-            if key not in known:
-                near = difflib.get_close_matches(key, known, n=3, cutoff=0.0)
-                raise UserError(
-                    f"AudioTransformerConfig has no setting {key!r}; the closest are {', '.join(near)}"
-                )
-        missing = [f.name for f in fields if f.default is dataclasses.MISSING and f.name not in values]
-        if missing:
-            raise UserError(f"AudioTransformerConfig needs {', '.join(missing)} as well")
-        return cls(**values)
+        return cls(**known_settings(cls, values))
 
 
 PRESETS: dict[str, AudioTransformerConfig] = {
@@ -101,12 +91,8 @@ PRESETS: dict[str, AudioTransformerConfig] = {
 
 def preset(name: str, **changes: Any) -> AudioTransformerConfig:
     """The named preset, with fields replaced; UserError with the closest names if there is no such preset."""
-    if name not in PRESETS:
-        near = difflib.get_close_matches(name, PRESETS, n=3, cutoff=0.0)
-        raise UserError(
-            f"there is no preset {name!r} of the Movie Gen Audio transformer; the closest are {', '.join(near)}"
-        )
-    return AudioTransformerConfig.from_dict({**PRESETS[name].to_dict(), **changes})
+    known = named_preset(PRESETS, name, "the Movie Gen Audio transformer")
+    return AudioTransformerConfig.from_dict({**known.to_dict(), **changes})
 
 
 @dataclass(frozen=True)
@@ -131,48 +117,16 @@ class Prepared:
         return len(self.context)
 
 
-class Attention(nn.Module):
-    """Full attention from the tokens of a sound to themselves (with rotary positions) or to the text (without)."""
-
-    def __init__(self, config: AudioTransformerConfig) -> None:
-        super().__init__()
-        dim = config.dim
-        self.num_heads = config.num_heads
-        self.q = nn.Linear(dim, dim, bias=False)
-        self.k = nn.Linear(dim, dim, bias=False)
-        self.v = nn.Linear(dim, dim, bias=False)
-        self.out = nn.Linear(dim, dim, bias=False)
-        self.q_norm = RMSNorm(config.head_dim, config.norm_eps) if config.qk_norm else nn.Identity()
-        self.k_norm = RMSNorm(config.head_dim, config.norm_eps) if config.qk_norm else nn.Identity()
-
-    def keys_values(self, source: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, L, D) -> keys and values (B, heads, L, head_dim)."""
-        keys = self.k_norm(split_heads(self.k(source), self.num_heads))
-        return keys, split_heads(self.v(source), self.num_heads)
-
-    def forward(
-        self,
-        x: Tensor,  # (B, N, D)
-        keys: Tensor,  # (B, heads, L, head_dim)
-        values: Tensor,
-        mask: Tensor | None = None,  # (B, L)
-        positions: Rotary | None = None,
-    ) -> Tensor:
-        q = self.q_norm(split_heads(self.q(x), self.num_heads))
-        if positions is not None:
-            q, keys = turn_pairs(q, positions), turn_pairs(keys, positions)
-        return self.out(merge_heads(attention(q, keys, values, mask)))
-
-
 class Block(nn.Module):
     """x += g1 SelfAttn(adaLN(x)); x += CrossAttn(x, text); x += g2 SwiGLU(adaLN(x))."""
 
     def __init__(self, config: AudioTransformerConfig) -> None:
         super().__init__()
+        attention = partial(MultiHeadAttention, config.dim, config.num_heads, config.qk_norm, config.norm_eps)
         self.modulation = LayerBias(config.dim, chunks=6)
         self.self_norm = RMSNorm(config.dim, config.norm_eps)
-        self.self_attention = Attention(config)
-        self.cross_attention = Attention(config)
+        self.self_attention = attention()
+        self.cross_attention = attention()
         self.ffn_norm = RMSNorm(config.dim, config.norm_eps)
         self.ffn = SwiGLU(config.dim, config.hidden)
 
@@ -251,16 +205,7 @@ class MovieGenAudioTransformer(nn.Module):
         Matrices are N(0, 1/fan_in); zero are the shared adaLN projection, the way out of cross-attention, the output
         and the gate of the frames.
         """
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.normal_(module.weight, std=module.in_features**-0.5)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
-            elif isinstance(module, nn.LayerNorm):
-                module.reset_parameters()
-        for module in self.modules():
-            if isinstance(module, RMSNorm | LayerBias | SharedModulation | TimestepEmbedding):
-                module.init_weights()
+        init_layers(self)
         for block in cast(Iterable[Block], self.blocks):
             nn.init.zeros_(block.cross_attention.out.weight)
         nn.init.zeros_(self.final.out.weight)

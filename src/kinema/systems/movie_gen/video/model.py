@@ -9,10 +9,10 @@ patches of a spatio-temporal latent.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -20,12 +20,14 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from kinema.errors import UserError
-from kinema.nn.attention import attention, merge_heads, split_heads
+from kinema.nn.attention import MultiHeadAttention
+from kinema.nn.initial import init_layers
 from kinema.nn.mlp import SwiGLU
 from kinema.nn.modulation import LayerBias, SharedModulation, TimestepEmbedding
 from kinema.nn.norms import RMSNorm
 from kinema.nn.patches import patchify, unpatchify
 from kinema.nn.positions import FactorizedPositions
+from kinema.settings import known_settings, named_preset, plain_settings
 from kinema.text.states import TextStates
 
 Grid = tuple[int, int, int]
@@ -100,26 +102,12 @@ class TransformerConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self).items()}
+        return plain_settings(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TransformerConfig:
         """Undoes `to_dict`; UserError for keys that do not exist or are missing."""
-        known = [field.name for field in dataclasses.fields(cls)]
-        for key in values:
-            if key not in known:
-                near = difflib.get_close_matches(key, known, n=3, cutoff=0.0)
-                raise UserError(
-                    f"TransformerConfig has no setting {key!r}; the closest are {', '.join(near)}"
-                )
-        missing = [
-            f.name
-            for f in dataclasses.fields(cls)
-            if f.default is dataclasses.MISSING and f.name not in values
-        ]
-        if missing:
-            raise UserError(f"TransformerConfig needs {', '.join(missing)} as well")
-        return cls(**values)
+        return cls(**known_settings(cls, values))
 
 
 PRESETS: dict[str, TransformerConfig] = {
@@ -146,12 +134,8 @@ PRESETS: dict[str, TransformerConfig] = {
 
 def preset(name: str, **changes: Any) -> TransformerConfig:
     """The named preset, with fields replaced; UserError with the closest names if there is no such preset."""
-    if name not in PRESETS:
-        near = difflib.get_close_matches(name, PRESETS, n=3, cutoff=0.0)
-        raise UserError(
-            f"there is no preset {name!r} of the Movie Gen transformer; the closest are {', '.join(near)}"
-        )
-    return TransformerConfig.from_dict({**PRESETS[name].to_dict(), **changes})
+    known = named_preset(PRESETS, name, "the Movie Gen transformer")
+    return TransformerConfig.from_dict({**known.to_dict(), **changes})
 
 
 @dataclass(frozen=True)
@@ -173,41 +157,17 @@ class Condition:
         return len(self.source)
 
 
-class Attention(nn.Module):
-    """Full attention from the tokens of a clip to a source: the clip itself, or its text."""
-
-    def __init__(self, config: TransformerConfig) -> None:
-        super().__init__()
-        dim, head_dim = config.dim, config.dim // config.num_heads
-        self.num_heads = config.num_heads
-        self.q = nn.Linear(dim, dim, bias=False)
-        self.k = nn.Linear(dim, dim, bias=False)
-        self.v = nn.Linear(dim, dim, bias=False)
-        self.out = nn.Linear(dim, dim, bias=False)
-        self.q_norm = RMSNorm(head_dim, config.norm_eps) if config.qk_norm else nn.Identity()
-        self.k_norm = RMSNorm(head_dim, config.norm_eps) if config.qk_norm else nn.Identity()
-
-    def keys_values(self, source: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, L, D) -> keys and values (B, heads, L, head_dim); those of the text are the same at every step."""
-        keys = self.k_norm(split_heads(self.k(source), self.num_heads))
-        return keys, split_heads(self.v(source), self.num_heads)
-
-    def forward(self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None) -> Tensor:
-        """(B, N, D) and what it looks at -> (B, N, D)."""
-        q = self.q_norm(split_heads(self.q(x), self.num_heads))
-        return self.out(merge_heads(attention(q, keys, values, mask)))
-
-
 class Block(nn.Module):
     """x += PE; x += g1 SelfAttn(adaLN(x)); x += CrossAttn(x, text); x += g2 SwiGLU(adaLN(x))."""
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
+        attention = partial(MultiHeadAttention, config.dim, config.num_heads, config.qk_norm, config.norm_eps)
         self.modulation = LayerBias(config.dim, chunks=6)
         self.self_norm = RMSNorm(config.dim, config.norm_eps)
-        self.self_attention = Attention(config)
+        self.self_attention = attention()
         self.cross_norm = RMSNorm(config.dim, config.norm_eps) if config.cross_norm else nn.Identity()
-        self.cross_attention = Attention(config) if config.text_dims else None
+        self.cross_attention = attention() if config.text_dims else None
         self.ffn_norm = RMSNorm(config.dim, config.norm_eps)
         self.ffn = SwiGLU(config.dim, config.hidden)
 
@@ -286,18 +246,7 @@ class MovieGenTransformer(nn.Module):
         Matrices are N(0, 1/fan_in), with PixArt's zeros: the shared adaLN projection, the way out of
         cross-attention, and the output.
         """
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.normal_(module.weight, std=module.in_features**-0.5)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
-            elif isinstance(module, nn.LayerNorm):
-                module.reset_parameters()
-        for module in self.modules():
-            if isinstance(
-                module, RMSNorm | LayerBias | SharedModulation | TimestepEmbedding | FactorizedPositions
-            ):
-                module.init_weights()
+        init_layers(self)
         for block in cast(Iterable[Block], self.blocks):
             if block.cross_attention is not None:
                 nn.init.zeros_(block.cross_attention.out.weight)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from kinema.errors import UserError
+from kinema.settings import known_settings, named_preset, plain_settings
 
 Grid = tuple[int, int, int]
 
@@ -60,20 +59,12 @@ class WanConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
-        return {**dataclasses.asdict(self), "patch": list(self.patch)}
+        return plain_settings(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> WanConfig:
         """Undoes `to_dict`; UserError for keys that do not exist or are missing."""
-        known = [field.name for field in dataclasses.fields(cls)]
-        for key in values:
-            if key not in known:
-                near = difflib.get_close_matches(key, known, n=3, cutoff=0.0)
-                raise UserError(f"WanConfig has no setting {key!r}; the closest are {', '.join(near)}")
-        missing = [name for name in ("dim", "depth", "num_heads", "hidden") if name not in values]
-        if missing:
-            raise UserError(f"WanConfig needs {', '.join(missing)} as well")
-        return cls(**values)
+        return cls(**known_settings(cls, values))
 
 
 PRESETS: dict[str, WanConfig] = {
@@ -88,7 +79,4 @@ PRESETS: dict[str, WanConfig] = {
 
 def preset(name: str) -> WanConfig:
     """The named preset; UserError with the closest names if there is no such preset."""
-    if name not in PRESETS:
-        near = difflib.get_close_matches(name, PRESETS, n=3, cutoff=0.0)
-        raise UserError(f"there is no preset {name!r} of Wan 2.1; the closest are {', '.join(near)}")
-    return PRESETS[name]
+    return named_preset(PRESETS, name, "Wan 2.1")
