@@ -15,7 +15,7 @@ from kinema.media.boxes import missing_bytes, read_xmp
 from kinema.media.files import FAMILY_WORD, Kind, sniff
 from kinema.media.provenance import unpack
 from kinema.media.sound import Sound, to_stereo
-from kinema.media.stills import tidy
+from kinema.media.stills import shrunk, tidy
 
 _BT709, _UNSPECIFIED = 1, 2
 _HDR = (16, 18)  # PQ and HLG
@@ -190,11 +190,13 @@ def even_grid(times: npt.NDArray[np.float64], end: float, fps: float) -> npt.NDA
 
 
 def read_frames(
-    handle: BinaryIO, name: str, max_frames: int | None, max_bytes: int
+    handle: BinaryIO, name: str, max_frames: int | None, max_bytes: int, max_side: int | None = None
 ) -> tuple[npt.NDArray[np.uint8], float, Sound | None, dict[str, Any]]:
     """Frames (T, H, W, 3) on a constant grid, frames a second, sound or None, metadata; for `Video.read`."""
     with open_video(handle, name) as reader:
         budget = max_bytes // (3 * reader.pixels)
+        if max_side is not None:
+            budget = max(budget, max_bytes // (3 * max_side**2))
         times, frames, end = list[float](), list[npt.NDArray[np.uint8]](), 0.0
         for seconds, frame in reader.frames():
             elapsed = seconds - times[0] if times else 0.0
@@ -210,7 +212,7 @@ def read_frames(
                     f"{max_bytes / 2**30:.1f} GiB: pass max_frames, or cut it into parts"
                 )
             times.append(seconds)
-            frames.append(reader.rgb(frame))
+            frames.append(shrunk(reader.rgb(frame), max_side))
             length = (
                 float(frame.duration * frame.time_base)
                 if frame.duration and frame.time_base

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -56,12 +57,13 @@ def write_mp4(
         context = picture.codec_context
         context.color_range = context.colorspace = context.color_primaries = context.color_trc = 1
         if samples is not None:
-            track = _sound_track(container, samples)
+            track = sound_track(container, samples)
         for index, frame in enumerate(frames):
             container.mux(picture.encode(_picture(frame, padded, index, every)))
         container.mux(picture.encode())
         if samples is not None:
-            _write_sound(container, track, samples, rate)
+            for packet in sound_packets(track, samples, rate):
+                container.mux(packet)
     if provenance is not None and text is not None:
         append_xmp(path, json.dumps(json.loads(text), sort_keys=True))
     _verify(path, count, padded, with_sound=samples is not None)
@@ -79,7 +81,8 @@ def _picture(frame: npt.NDArray[np.uint8], padded: tuple[int, int], index: int, 
     return picture
 
 
-def _sound_track(container: Any, samples: npt.NDArray[np.float32]) -> Any:
+def sound_track(container: Any, samples: npt.NDArray[np.float32]) -> Any:
+    """A new AAC stream of an open file for sound (C, n)."""
     track = container.add_stream("aac", rate=SOUND_RATE)
     track.layout = "stereo" if samples.shape[0] == 2 else "mono"
     track.bit_rate = 96_000 * samples.shape[0]
@@ -102,7 +105,8 @@ def resample(samples: npt.NDArray[np.float32], rate: int, new_rate: int) -> npt.
     return np.pad(joined, ((0, 0), (0, count - joined.shape[1]))).astype(np.float32)
 
 
-def _write_sound(container: Any, track: Any, samples: npt.NDArray[np.float32], rate: int) -> None:
+def sound_packets(track: Any, samples: npt.NDArray[np.float32], rate: int) -> Iterator[Any]:
+    """The packets of sound (C, n) for a stream that `sound_track` made, in order."""
     import av
 
     at_rate = np.clip(resample(samples, rate, SOUND_RATE), -1.0, 1.0)
@@ -110,8 +114,8 @@ def _write_sound(container: Any, track: Any, samples: npt.NDArray[np.float32], r
         block = np.ascontiguousarray(at_rate[:, start : start + _BLOCK])
         frame = av.AudioFrame.from_ndarray(block, format="fltp", layout=track.layout.name)
         frame.sample_rate, frame.pts, frame.time_base = SOUND_RATE, start, Fraction(1, SOUND_RATE)
-        container.mux(track.encode(frame))
-    container.mux(track.encode())
+        yield from track.encode(frame)
+    yield from track.encode()
 
 
 def _verify(path: Path, count: int, size: tuple[int, int], with_sound: bool) -> None:

@@ -83,6 +83,15 @@ def rgb(image: PIL.Image.Image, notes: list[str]) -> npt.NDArray[np.uint8]:
     return np.array(image.convert("RGB"), dtype=np.uint8)
 
 
+def shrunk(pixels: npt.NDArray[np.uint8], max_side: int | None) -> npt.NDArray[np.uint8]:
+    """Pixels (H, W, 3) no longer than `max_side` on either side, in proportion, each the mean of those it covers."""
+    height, width = pixels.shape[:2]
+    if max_side is None or max(height, width) <= max_side:
+        return pixels
+    size = tuple(max(1, round(side * max_side / max(height, width))) for side in (width, height))
+    return np.asarray(PIL.Image.fromarray(pixels).resize(size, PIL.Image.Resampling.BOX))
+
+
 def decode_image(handle: BinaryIO, name: str, max_pixels: int = MAX_PIXELS) -> tuple[Any, dict[str, Any]]:
     """The first picture of an image file: pixels uint8 (H, W, 3) and its metadata."""
     notes: list[str] = []

@@ -14,7 +14,14 @@ from kinema.errors import UserError
 from kinema.media.files import PathLike, atomic, extension, opened, sniff, write_bytes
 from kinema.media.provenance import provenance_in, unpack
 from kinema.media.sound import Sound
-from kinema.media.stills import encode_animation, opened_picture, picture_comment, picture_frames, tidy
+from kinema.media.stills import (
+    encode_animation,
+    opened_picture,
+    picture_comment,
+    picture_frames,
+    shrunk,
+    tidy,
+)
 
 EXTENSIONS = (".mp4", ".webp", ".gif")
 MAX_BYTES = 4 * 2**30
@@ -61,23 +68,31 @@ class Video:
         return self.num_frames / self.fps
 
     @classmethod
-    def read(cls, path: PathLike, max_frames: int | None = None, max_bytes: int = MAX_BYTES) -> Video:
+    def read(
+        cls,
+        path: PathLike,
+        max_frames: int | None = None,
+        max_bytes: int = MAX_BYTES,
+        max_side: int | None = None,
+    ) -> Video:
         """Read MP4, MOV, WebM, MKV, AVI, MPEG-TS, or an animated WebP, GIF or PNG (by content).
 
         Frames come upright, in 8-bit RGB with square pixels, on a constant grid: a variable frame rate is put
         on its average rate by time stamps. `max_frames` keeps the beginning; without it, a clip over
-        `max_bytes` of memory is refused. `metadata["notes"]` says what was done. A still picture is a clip of
-        one frame. Raises UserError for anything that is cut off, damaged or no video.
+        `max_bytes` of memory is refused. `max_side` makes larger frames smaller, one by one, for those who only
+        look. `metadata["notes"]` says what was done. A still picture is a clip of one frame. Raises UserError for
+        anything that is cut off, damaged or no video.
         """
         from kinema.media.decode import read_frames
 
-        if max_frames is not None and max_frames < 1:
-            raise UserError(f"max_frames is {max_frames}: expected 1 or more")
+        for limit, value in (("max_frames", max_frames), ("max_side", max_side)):
+            if value is not None and value < 1:
+                raise UserError(f"{limit} is {value}: expected 1 or more")
         name = str(path)
         with opened(path) as handle:
             if sniff(handle, name).family == "image":
-                return read_animation(handle, name, max_frames, max_bytes)
-            return cls(*read_frames(handle, name, max_frames, max_bytes))
+                return read_animation(handle, name, max_frames, max_bytes, max_side)
+            return cls(*read_frames(handle, name, max_frames, max_bytes, max_side))
 
     def write(self, path: PathLike, overwrite: bool = False, crf: float = 13.0) -> None:
         """Write .mp4 (with sound), or .webp or .gif (without), atomically, with the provenance inside.
@@ -110,7 +125,9 @@ class Video:
             write_mp4(temporary, self.frames, self.fps, samples, rate, provenance, crf)
 
 
-def read_animation(handle: Any, name: str, max_frames: int | None, max_bytes: int) -> Video:
+def read_animation(
+    handle: Any, name: str, max_frames: int | None, max_bytes: int, max_side: int | None = None
+) -> Video:
     """An animated or still picture from an open file as a Video; see `Video.read`."""
     from kinema.media.decode import even_grid, regular
 
@@ -118,6 +135,8 @@ def read_animation(handle: Any, name: str, max_frames: int | None, max_bytes: in
     with opened_picture(handle, name) as image:
         provenance, _ = unpack(picture_comment(image))
         budget = max(1, max_bytes // (3 * image.width * image.height))
+        if max_side is not None:
+            budget = max(budget, max_bytes // (3 * max_side**2))
         times, lengths, frames = list[float](), list[float](), list[npt.NDArray[np.uint8]]()
         for start, length, pixels in picture_frames(image, notes):
             if max_frames is not None and len(frames) >= max_frames:
@@ -128,7 +147,7 @@ def read_animation(handle: Any, name: str, max_frames: int | None, max_bytes: in
                 )
             times.append(start)
             lengths.append(length)
-            frames.append(pixels)
+            frames.append(shrunk(pixels, max_side))
     end = times[-1] + lengths[-1]
     stamps, stacked = np.asarray([*times, end]), np.stack(frames)
     fps = min(1000.0, max(0.01, len(frames) / end))
