@@ -9,12 +9,15 @@ from kinema.systems.movie_gen.audio.captions import (
     MUSIC,
     NO_MUSIC,
     SoundCaption,
+    clip_caption,
     players,
     refuse_voices,
     scene_caption,
     training_text,
 )
+from kinema.world.captions import canonical_caption
 from kinema.world.scene import WorldSpec, sample_scene
+from kinema.world.sound.words import BED_PHRASES
 
 SCENES = [sample_scene("train", i, WorldSpec(vocabulary="full")) for i in range(400)]
 
@@ -94,3 +97,22 @@ def test_prompts_for_speech_or_song_are_refused_in_one_sentence(prompt, kind):
     with pytest.raises(UserError, match=rf"asks for {kind}.*makes no speech and no song") as caught:
         refuse_voices(prompt)
     assert "\n" not in str(caught.value)
+
+
+def test_the_caption_of_a_picture_gives_what_the_clip_sounds_like():
+    for number, scene in enumerate(SCENES):
+        said = clip_caption(f"FPS-8, pan left: {canonical_caption(scene)}", 2.0, number)
+        assert any(place in said.description for place in BED_PHRASES[scene.background])
+        assert (said.music == "no music") is not bool(players(scene))
+        if scene.subject.motion in ("bounce", "jump", "fall"):
+            assert scene.subject.material in said.description
+        refuse_voices(said.description)
+        assert clip_caption(canonical_caption(scene), 2.0, number) == said
+    assert len({clip_caption("a fox jumps up and down in the snow", 2.0, seed) for seed in range(9)}) > 2
+
+
+@pytest.mark.parametrize(
+    "words", ["", "rain on a roof", "a fox bounces", "on a beach", 'a sign that says "FOX" on a beach']
+)
+def test_other_words_are_no_caption_of_the_world(words):
+    assert clip_caption(words, 2.0) is None

@@ -136,6 +136,28 @@ def test_other_rates_and_stereo_are_brought_to_the_codec_s(maker):
     assert np.abs(maker.round_trip(a_sound(0.4)).samples - a_sound(0.4).samples).max() < 1e-5
 
 
+def test_stereo_stays_stereo_around_what_is_made(maker):
+    left, right = a_sound(1.0), a_sound(1.0, seed=1)
+    given = Sound(np.concatenate([left.samples, right.samples]), RATE)
+    filled = maker.infill(given, 0.4, 0.6, **FEW)
+    longer = maker.extend(given, 0.4, **FEW)
+    before = maker.extend(given, 0.4, direction="backward", **FEW)
+    first, last, more = round(0.4 * RATE), round(0.6 * RATE), round(0.4 * RATE)
+    assert np.array_equal(filled.samples[:, : first - HOP], given.samples[:, : first - HOP])
+    assert np.array_equal(filled.samples[:, last + HOP :], given.samples[:, last + HOP :])
+    np.testing.assert_allclose(filled.samples[0, first:last], filled.samples[1, first:last], atol=1e-6)
+    assert np.array_equal(longer.samples[:, : RATE - 2 * HOP], given.samples[:, : -2 * HOP])
+    assert np.array_equal(before.samples[:, more + HOP :], given.samples[:, HOP:])
+    surround = Sound(np.repeat(left.samples, 6, axis=0), RATE)
+    assert maker.infill(surround, 0.4, 0.6, **FEW).samples.shape[0] == 1
+
+
+def test_music_alone_is_what_is_heard(maker):
+    assert 'a description: "a calm harp"' in maker.caption("", "a calm harp.")
+    assert 'a music description: "a calm harp"' in maker.caption("waves", "a calm harp")
+    assert "description" not in maker.caption("")
+
+
 def test_a_blend_fades_outside_the_made_part():
     mixed = blend(torch.zeros(1, 1, 10), torch.ones(1, 1, 10), 4, 6, 2)[0, 0]
     torch.testing.assert_close(mixed, torch.tensor([0, 0, 0, 0.5, 1, 1, 0.5, 0, 0, 0]))

@@ -6,20 +6,22 @@ one is asking for a clean sound.
 
 from __future__ import annotations
 
+import random
 import re
 from dataclasses import dataclass
 from functools import cache
 
 from kinema.errors import UserError
 from kinema.world import atlas
-from kinema.world.captions import article
-from kinema.world.scene import Scene
+from kinema.world.captions import BACKGROUND_PHRASES, MOTION_PHRASES, article
+from kinema.world.scene import MOTIONS, Scene, make_actor
 from kinema.world.sound.events import CREATURES, sound_events
 from kinema.world.sound.words import sound_caption
 
 CLEAN, NOISY = 8.0, 4.0  # the quality of a scene's own sound, and of a damaged copy
 MUSIC, NO_MUSIC = 0.9, 0.05  # likelihood of music where an instrument plays, and where none does
 NO_MUSIC_WORDS = "no music"
+LONGEST_SCENE = 4.0  # seconds of the longest clips that training captions speak of
 WORDLESS = (
     10  # one caption in so many says nothing of the sound but its quality, so that a video alone can be asked
 )
@@ -85,6 +87,55 @@ def scene_caption(scene: Scene, index: int | None = None, noisy: bool = False) -
         quality=NOISY if noisy else CLEAN,
         music_likelihood=MUSIC if playing else NO_MUSIC,
     )
+
+
+def clip_caption(words: str, seconds: float, seed: int = 0) -> SoundCaption | None:
+    """What a clip of the Small World sounds like, from the caption of its picture; None for words of no such clip.
+
+    clip_caption("a fox bounces to the right on a beach", 2.0).description
+    -> "soft knocks in a regular rhythm with the surf in the background and a fox growls twice"
+
+    The phrasing, and how often a creature calls, are drawn by `seed`: a caption of a picture does not say.
+    """
+    text = re.sub(r'"[^"]*"', '""', words.lower())
+    places = {p: place for place, phrases in BACKGROUND_PHRASES.items() for p in phrases if _has(p, text)}
+    where = max(places, key=len, default="")
+    pattern, named = _objects()
+    found = list(dict.fromkeys(named[at] for at in pattern.findall(text.replace(where, ""))))
+    if not where or not found:
+        return None
+    rng = random.Random(f"sound of a clip:{seed}")
+    motion, direction = _motion(text)
+    actors = [make_actor(found[0], motion, direction, rng)]
+    for number, companion in enumerate(found[1:3], start=1):
+        actors.append(make_actor(companion, "rest", "none", rng, companion=number, others=actors[0].x))
+    scene = Scene(
+        split="prompt", index=0, actors=tuple(actors), background=places[where], variant=0, shift=0.0, camera="static",
+        camera_amount=0.0, finish="plain", fps=8.0, duration=min(seconds, LONGEST_SCENE), seed=rng.getrandbits(48),
+    )  # fmt: skip
+    return scene_caption(scene)
+
+
+def _has(phrase: str, text: str) -> bool:
+    return re.search(rf"\b{phrase}\b", text) is not None
+
+
+@cache
+def _objects() -> tuple[re.Pattern[str], dict[str, int]]:
+    """What finds the names of objects in lower case, longest first, and the objects' indices."""
+    named = {artwork.name.lower(): artwork.index for artwork in atlas.artworks()}
+    names = sorted(map(re.escape, named), key=len, reverse=True)
+    return re.compile(rf"\b({'|'.join(names)})\b"), named
+
+
+def _motion(text: str) -> tuple[str, str]:
+    """The motion and direction that words speak of; at rest where they speak of none."""
+    for motion, directions in MOTIONS.items():
+        for phrase in MOTION_PHRASES[motion]:
+            for direction in directions:
+                if _has(phrase.format(d=direction), text):
+                    return motion, direction
+    return "rest", "none"
 
 
 def training_text(scene: Scene, index: int, noisy: bool = False) -> str:

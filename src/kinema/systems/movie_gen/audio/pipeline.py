@@ -27,7 +27,7 @@ from kinema.train.precision import Precision, PrecisionName
 from kinema.train.seeds import make_generator
 
 STEPS = 16  # of the midpoint solver, as in Meta's later code; the paper takes 64
-LONGEST = 600.0  # seconds
+SHORTEST, LONGEST = 0.04, 600.0  # seconds
 LongForm = Literal["windows", "segments"]
 Score = Callable[[Sequence[Sound], Video | None, str], Sequence[float]]
 
@@ -160,13 +160,14 @@ class MovieGenAudio:
         """The sound with `seconds` more after it, or before it.
 
         prompt: of the new part. video: of the whole result, from its beginning on. The given sound stays as it is but
-        for the last hundredths of a second at the join.
+        for the last hundredths of a second at the join; the new part of a stereo sound is in its middle.
         """
         if direction not in ("forward", "backward"):
             raise UserError(f"direction is {direction!r} and must be 'forward' or 'backward'")
         settings = self._settings([prompt], [seed], seconds, steps, guidance_scale)
         backward = direction == "backward"
-        given = self._mono(sound)  # (1, 1, n)
+        own = self._own(sound)  # (1, 1 or 2, n)
+        given = own.mean(1, keepdim=True)  # the codec is mono
         more, hop = round(seconds * self.rate), self.hop
         samples = given.shape[2] + more
         known = given.shape[2] // hop  # whole latent frames
@@ -190,14 +191,14 @@ class MovieGenAudio:
             self.parts.transformer, told, noise, settings, known=context, backward=backward
         )
         decoded = self._decode(made, made.shape[2] * hop)  # (1, 1, canvas samples)
-        whole, result = given.new_zeros(1, 1, samples), given.new_zeros(1, 1, samples)
+        whole, result = own.new_zeros(1, own.shape[1], samples), own.new_zeros(1, 1, samples)
         if backward:
-            whole[:, :, more:] = given
+            whole[:, :, more:] = own
             skip = new * hop - more
             part = decoded[:, :, skip:][:, :, :samples]
             result[:, :, : part.shape[2]] = part
             return self._sound(blend(whole, result, 0, more, hop)[0])
-        whole[:, :, : given.shape[2]] = given
+        whole[:, :, : own.shape[2]] = own
         begin = (known - context) * hop
         part = decoded[:, :, : samples - begin]
         result[:, :, begin : begin + part.shape[2]] = part
@@ -220,14 +221,15 @@ class MovieGenAudio:
     ) -> Sound:
         """The sound with what lies between `start` and `end` (s) made anew; the rest stays as it is.
 
-        prompt: of the whole. video: of the whole sound.
+        prompt: of the whole. video: of the whole sound. The new part of a stereo sound is in its middle.
         """
         if not 0 <= start < end <= sound.seconds + 1e-6:
             raise UserError(
                 f"the gap runs from {start} to {end} s and must lie in order within the sound's {sound.seconds:.3f} s"
             )
         settings = self._settings([prompt], [seed], sound.seconds, steps, guidance_scale)
-        given, hop = self._mono(sound), self.hop
+        own, hop = self._own(sound), self.hop
+        given = own.mean(1, keepdim=True)
         latent = self.parts.codec.encode(given)  # (1, C, N)
         length, window = latent.shape[2], settings.reach(self.parts.transformer)
         first_gap, end_gap = (
@@ -249,12 +251,12 @@ class MovieGenAudio:
         part = decoded[:, :, : given.shape[2] - first * hop]
         result[:, :, first * hop : first * hop + part.shape[2]] = part
         borders = round(start * self.rate), min(round(end * self.rate), given.shape[2])
-        return self._sound(blend(given, result, *borders, hop)[0])
+        return self._sound(blend(own, result, *borders, hop)[0])
 
     @torch.inference_mode()
     def round_trip(self, sound: Sound) -> Sound:
         """The sound through the codec and back: the best that the model could do."""
-        given = self._mono(sound)
+        given = self._own(sound).mean(1, keepdim=True)
         latent = self.parts.codec.encode(given)
         return self._sound(self._decode(latent, given.shape[2])[0])
 
@@ -262,7 +264,8 @@ class MovieGenAudio:
         """The text that the model reads for a prompt. Raises UserError where it asks for speech or song."""
         refuse_voices(prompt)
         refuse_voices(music)
-        said = SoundCaption(description=prompt.strip().rstrip("."), quality=quality)
+        heard = prompt if prompt.strip() else music  # music alone is what is heard
+        said = SoundCaption(description=heard.strip().rstrip("."), quality=quality)
         if music:
             said = replace(said, music=music.strip().rstrip("."), music_likelihood=MUSIC)
         return said.text
@@ -298,15 +301,17 @@ class MovieGenAudio:
     def _decode(self, latent: Tensor, samples: int) -> Tensor:
         return self.parts.codec.decode(latent.float(), samples)
 
-    def _sound(self, samples: Tensor) -> Sound:  # (1, n)
+    def _sound(self, samples: Tensor) -> Sound:  # (C, n)
         return Sound(
             np.ascontiguousarray(samples.clamp(-1.0, 1.0).cpu().numpy(), dtype=np.float32), self.rate
         )
 
-    def _mono(self, sound: Sound) -> Tensor:
-        """(1, 1, n) at the codec's rate."""
-        mixed = sound.samples.mean(0, keepdims=True, dtype=np.float32)
-        return torch.from_numpy(resample(mixed, sound.rate, self.rate).copy())[None].to(self.device)
+    def _own(self, sound: Sound) -> Tensor:
+        """(1, C, n) at the codec's rate: mono and stereo as they are, more channels as their mean."""
+        samples = (
+            sound.samples if sound.channels <= 2 else sound.samples.mean(0, keepdims=True, dtype=np.float32)
+        )
+        return torch.from_numpy(resample(samples, sound.rate, self.rate).copy())[None].to(self.device)
 
     def _settings(
         self,
@@ -333,13 +338,13 @@ class MovieGenAudio:
         scale = GUIDANCE_SCALE if guidance_scale is None else guidance_scale
         if not 0 <= scale <= 50:
             raise UserError(f"guidance_scale is {scale} and must lie between 0 and 50")
-        if not 0.04 <= seconds <= LONGEST:
-            raise UserError(f"{seconds} seconds were asked for: from 0.04 to {LONGEST:g} can be made")
+        if not SHORTEST <= seconds <= LONGEST:
+            raise UserError(f"{seconds} seconds were asked for: from {SHORTEST:g} to {LONGEST:g} can be made")
         return Settings(steps=count, guidance_scale=scale, precision=self.precision.autocast)
 
 
 def blend(sound: Tensor, made: Tensor, begin: int, end: int, fade: int) -> Tensor:
-    """`made` from sample `begin` to `end`, `sound` elsewhere, one faded into the other just outside: (1, 1, n)."""
+    """`made` (1, 1, n) from sample `begin` to `end`, `sound` (1, C, n) elsewhere, faded just outside: (1, C, n)."""
     at = torch.arange(sound.shape[2], device=sound.device)
     outside = torch.maximum(begin - at, at - (end - 1)).clamp(min=0)  # samples away from the made part
     share = (1 - outside / fade).clamp(min=0.0)
