@@ -11,6 +11,7 @@ import torch
 from kinema.codecs import (
     ImageVAE,
     ImageVAEConfig,
+    TAEConfig,
     image_config,
     load_codec,
     load_diffusers,
@@ -233,7 +234,9 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path):
 
 
 def test_unknown_names_list_the_closest():
-    with pytest.raises(UserError, match="did you mean sd3"):
+    with pytest.raises(UserError, match="of the image autoencoder; the closest are sd3"):
         ImageVAEConfig.preset("sd35")
     with pytest.raises(UserError, match="latent_channels"):
         ImageVAEConfig.from_dict({"latent_chanels": 4})
+    with pytest.raises(UserError, match="TAEConfig needs image, temporal_strides as well"):
+        TAEConfig.from_dict({})

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-from kinema.errors import UserError
-
-T = TypeVar("T")
+from kinema.settings import known_settings, named_preset
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +72,7 @@ class ImageVAEConfig:
     @classmethod
     def preset(cls, name: str) -> ImageVAEConfig:
         """One of IMAGE_PRESETS; raises UserError with the closest names otherwise."""
-        return _look_up(IMAGE_PRESETS, name, "image autoencoder")
+        return named_preset(IMAGE_PRESETS, name, "the image autoencoder")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +125,7 @@ class TAEConfig:
     @classmethod
     def preset(cls, name: str) -> TAEConfig:
         """One of TAE_PRESETS; raises UserError with the closest names otherwise."""
-        return _look_up(TAE_PRESETS, name, "temporal autoencoder")
+        return named_preset(TAE_PRESETS, name, "the temporal autoencoder")
 
 
 SD3 = ImageVAEConfig(
@@ -163,20 +160,3 @@ TAE_PRESETS: dict[str, TAEConfig] = {
         temporal_strides=(1, 2, 2),
     ),
 }
-
-
-def _look_up(table: Mapping[str, T], name: str, kind: str) -> T:
-    if name in table:
-        return table[name]
-    close = difflib.get_close_matches(name, table, n=3, cutoff=0.0)
-    raise UserError(f"there is no {kind} preset {name!r}: did you mean {', '.join(close)}?")
-
-
-def known_settings(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values as keyword arguments; a name that `cls` does not have is refused, with the closest three."""
-    names = [field.name for field in dataclasses.fields(cls)]
-    for key in values:
-        if key not in names:
-            close = difflib.get_close_matches(key, names, n=3, cutoff=0.0)
-            raise UserError(f"{cls.__name__} has no setting {key!r}: did you mean {', '.join(close)}?")
-    return dict(values)

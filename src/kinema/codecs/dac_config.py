@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kinema.codecs.config import known_settings
 from kinema.errors import UserError
+from kinema.settings import known_settings, named_preset
 
 WATERMARK_BITS = 16
 
@@ -79,10 +78,7 @@ class DacVAEConfig:
     @classmethod
     def preset(cls, name: str) -> DacVAEConfig:
         """One of DAC_PRESETS; raises UserError with the closest names otherwise."""
-        if name in DAC_PRESETS:
-            return DAC_PRESETS[name]
-        close = difflib.get_close_matches(name, DAC_PRESETS, n=3, cutoff=0.0)
-        raise UserError(f"there is no sound autoencoder preset {name!r}: did you mean {', '.join(close)}?")
+        return named_preset(DAC_PRESETS, name, "the sound autoencoder")
 
 
 FULL = DacVAEConfig(

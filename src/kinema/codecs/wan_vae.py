@@ -22,7 +22,6 @@ from torch.nn import functional as F
 
 from kinema.codecs import wan_layers
 from kinema.codecs.codec import LOGVAR_RANGE, Posterior, Reconstruction, check_latent, check_pixels
-from kinema.codecs.config import known_settings
 from kinema.codecs.latents import LatentSpec
 from kinema.codecs.stitch import collect
 from kinema.codecs.wan_layers import (
@@ -34,6 +33,7 @@ from kinema.codecs.wan_layers import (
     ResidualBlock,
     Upsample,
 )
+from kinema.settings import known_settings
 
 # The statistics of the published latent, for each of its 16 channels.
 MEAN = (

@@ -21,9 +21,10 @@ from torch import Tensor, nn
 from kinema.errors import UserError
 from kinema.nn.attention import attention, merge_heads, split_heads
 from kinema.nn.initial import init_layers
-from kinema.text.published import Files, KeyTable, load_published, look_up
+from kinema.settings import named_preset
+from kinema.text.published import Files, KeyTable, load_published
 from kinema.text.states import TextStates
-from kinema.text.tokens import TokenIds, TokenizerFile, pad_rows
+from kinema.text.tokens import TokenIds, TokenizerFile, prompt_rows
 
 Activation = Literal["quick_gelu", "gelu"]
 START, END = "<|startoftext|>", "<|endoftext|>"
@@ -228,11 +229,7 @@ class ClipTextEncoder(nn.Module):
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> TextStates:
         """Encode prompts without gradients: embeds (B, L, dim), mask (B, L), L <= max_tokens."""
-        if self.token_ids is None:
-            raise UserError(
-                "this text encoder has no tokeniser: pass the path of its tokenizer.json when loading it"
-            )
-        ids, mask = pad_rows([self.token_ids(prompt, self.max_tokens) for prompt in prompts])
+        ids, mask = prompt_rows(prompts, self.token_ids, self.max_tokens)
         device = self.text_model.final_layer_norm.weight.device
         return self(ids.to(device), mask.to(device))
 
@@ -286,7 +283,7 @@ def load_clip(
         weights: a file, the shards, or a folder; the layout of transformers or open_clip, the image tower may be in.
         tokenizer: the tokenizer.json (or its folder), or a function from prompt and token limit to ids.
     """
-    config = look_up(CLIP_PRESETS, preset, "CLIP") if isinstance(preset, str) else preset
+    config = named_preset(CLIP_PRESETS, preset, "CLIP") if isinstance(preset, str) else preset
     if isinstance(tokenizer, (str, Path)):
         tokenizer = TokenizerFile(tokenizer, start=START, end=END, vocabulary_size=config.vocabulary_size)
     with torch.device("meta"):

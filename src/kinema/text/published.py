@@ -6,7 +6,6 @@ the same tensors, and which tensors are left out and why. What no table knows is
 
 from __future__ import annotations
 
-import difflib
 import json
 import logging
 import re
@@ -23,7 +22,6 @@ from kinema.weights import load_strict, read_weights
 
 logger = logging.getLogger("kinema.text")
 
-T = TypeVar("T")
 Network = TypeVar("Network", bound=nn.Module)
 Files = str | Path | Sequence[str | Path]
 
@@ -145,11 +143,3 @@ def _shards(index: Path) -> list[Path]:
     if not names or any(not isinstance(name, str) or Path(name).name != name for name in names):
         raise UserError(f"'{index}' should name weight files that lie beside it")
     return [index.parent / name for name in names]
-
-
-def look_up(presets: Mapping[str, T], name: str, kind: str) -> T:
-    """The preset of this name; UserError with the closest three otherwise."""
-    if name in presets:
-        return presets[name]
-    close = difflib.get_close_matches(name, presets, n=3, cutoff=0.0)
-    raise UserError(f"there is no {kind} preset {name!r}: did you mean {', '.join(close)}?")

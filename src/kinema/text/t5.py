@@ -23,9 +23,10 @@ from torch import Tensor, nn
 from kinema.errors import UserError
 from kinema.nn.attention import merge_heads, split_heads
 from kinema.nn.norms import RMSNorm
-from kinema.text.published import Files, KeyTable, load_published, look_up
+from kinema.settings import named_preset
+from kinema.text.published import Files, KeyTable, load_published
 from kinema.text.states import TextStates
-from kinema.text.tokens import TokenIds, pad_rows, t5_tokens, tidy
+from kinema.text.tokens import TokenIds, prompt_rows, t5_tokens, tidy
 
 FeedForward = Literal["relu", "gated-gelu", "gated-silu"]
 
@@ -290,12 +291,8 @@ class T5Encoder(nn.Module):
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> TextStates:
         """Encode prompts without gradients: embeds (B, L, dim), mask (B, L), L <= max_tokens."""
-        if self.token_ids is None:
-            raise UserError(
-                "this text encoder has no tokeniser: pass the path of its tokenizer.json when loading it"
-            )
         texts = [tidy(prompt) for prompt in prompts] if self.config.tidy_prompts else prompts
-        ids, mask = pad_rows([self.token_ids(text, self.max_tokens) for text in texts])
+        ids, mask = prompt_rows(texts, self.token_ids, self.max_tokens)
         device = self.shared.weight.device
         return self(ids.to(device), mask.to(device))
 
@@ -318,7 +315,7 @@ def load_t5(
     """
     if dtype == torch.float16:
         raise UserError("T5 encoders overflow float16: pass dtype float32 or bfloat16")
-    config = look_up(T5_PRESETS, preset, "T5") if isinstance(preset, str) else preset
+    config = named_preset(T5_PRESETS, preset, "T5") if isinstance(preset, str) else preset
     if isinstance(tokenizer, (str, Path)):
         tokenizer = t5_tokens(tokenizer, config.vocabulary_size)
     with torch.device("meta"):

@@ -119,6 +119,15 @@ def pad_rows(rows: Sequence[Sequence[int]], pad: int = 0) -> tuple[Tensor, Tenso
     return ids, mask
 
 
+def prompt_rows(prompts: Sequence[str], token_ids: TokenIds | None, max_tokens: int) -> tuple[Tensor, Tensor]:
+    """Prompts -> ids (B, L) and mask (B, L) bool, L <= max_tokens; UserError where there is no tokeniser."""
+    if token_ids is None:
+        raise UserError(
+            "this text encoder has no tokeniser: pass the path of its tokenizer.json when loading it"
+        )
+    return pad_rows([token_ids(prompt, max_tokens) for prompt in prompts])
+
+
 def encodable(prompt: str) -> str:
     """The prompt with a question mark for every half of a surrogate pair, which UTF-8 cannot hold."""
     return prompt.encode("utf-8", "replace").decode("utf-8")

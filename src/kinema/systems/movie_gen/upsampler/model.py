@@ -9,7 +9,6 @@ A model that starts from text-to-image weights computes what it did before: the 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 from kinema.errors import UserError
 from kinema.flow.paths import over_batch
 from kinema.flow.windows import multidiffusion
+from kinema.settings import named_preset, plain_settings
 from kinema.systems.movie_gen.video.model import (
     Condition,
     Grid,
@@ -64,12 +64,7 @@ class UpsamplerConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
-        return {
-            "transformer": self.transformer.to_dict(),
-            "overlap": list(self.overlap),
-            "residual": self.residual,
-            "preconditioned": self.preconditioned,
-        }
+        return plain_settings(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> UpsamplerConfig:
@@ -118,10 +113,7 @@ PRESETS: dict[str, UpsamplerConfig] = {
 
 def preset(name: str) -> UpsamplerConfig:
     """The named preset; UserError with the closest names if there is none."""
-    if name not in PRESETS:
-        near = difflib.get_close_matches(name, PRESETS, n=2, cutoff=0.0)
-        raise UserError(f"there is no preset {name!r} of the upsampler; the closest are {', '.join(near)}")
-    return PRESETS[name]
+    return named_preset(PRESETS, name, "the upsampler")
 
 
 class Upsampler(nn.Module):
