@@ -9,49 +9,36 @@ its own sampler: Euler along the velocity; DDIM on trailing levels.
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-import common
-from common import (
-    BATCH,
-    STEPS,
-    TRAIN_STEPS,
-    Run,
-    Solver,
-    Velocity,
-    arguments,
-    finish,
-    load_study,
-    new_model,
-    run_all,
-    train,
-)
-
 from kinema.flow import diffusion
 from kinema.flow.objective import flow_matching_loss
 from kinema.flow.schedules import linear, linear_quadratic
-from kinema.flow.solvers import euler
+from kinema.flow.solvers import Velocity, euler
 from kinema.flow.times import TimeLaw, logit_normal, uniform
+
+from judging import SHOWN
+from reporting import report
+from running import Run, arguments, run_all
+from sampling import STEPS, Solver, sample, score, study_settings
+from study import Study, load_study
+from training import BATCH, TRAIN_STEPS, Objective, drawn, new_model, train
 
 SIGNAL = diffusion.zero_terminal_signal()
 NAME = "flow_matching_vs_diffusion"
-FIGURES = (*common.SHOWN, "all four", "frechet")
+FIGURES = (*SHOWN, "all four", "frechet")
+PANELS = ("motion", "identity", "all four", "frechet")
 
 
 @dataclass(frozen=True)
 class Arm:
     """How one arm learns, and with which samplers its clips are made: name -> solver."""
 
-    loss: Callable[[Velocity, Tensor, torch.Generator], Tensor]
+    loss: Objective
     solvers: dict[str, Solver]
 
 
@@ -100,21 +87,18 @@ ARMS = {
 }
 
 
-def run(study: common.Study, arm: Arm, steps: int, seed: int) -> dict[str, dict[str, float]]:
+def run(study: Study, arm: Arm, steps: int, seed: int) -> dict[str, dict[str, float]]:
     """Train one arm: sampler -> figures."""
     model = new_model(seed)
-    train(study, model, arm.loss, lambda index: common.drawn(study.clips, index), steps, BATCH, seed)
-    return {
-        name: common.score(study, common.sample(study, model, solve, seed))
-        for name, solve in arm.solvers.items()
-    }
+    train(study, model, arm.loss, lambda index: drawn(study.clips, index), steps, BATCH, seed)
+    return {name: score(study, sample(study, model, solve, seed)) for name, solve in arm.solvers.items()}
 
 
 def main() -> None:
     """The command."""
     given = arguments(__doc__)
     study = load_study(given.quick)
-    settings = common.settings(study) | {"steps": 2 if given.quick else TRAIN_STEPS, "batch": BATCH}
+    settings = study_settings(study) | {"steps": 2 if given.quick else TRAIN_STEPS, "batch": BATCH}
     found, spent = run_all(
         NAME,
         given,
@@ -129,20 +113,7 @@ def main() -> None:
         for row in rows:
             for sampler, figures in row.items():
                 runs.setdefault(f"{name}; {sampler}", []).append(figures)
-    result = {
-        "settings": settings,
-        "arms": common.summary(runs),
-        "true_clips": study.ceiling | {"frechet": study.frechet_floor},
-    }
-    print(common.table(result["arms"], FIGURES))
-    shown = ("motion", "identity", "all four", "frechet")
-    finish(
-        NAME,
-        given,
-        spent + study.cpu_seconds,
-        result,
-        lambda figure: common.bars(figure, result["arms"], shown, result["true_clips"]),
-    )
+    report(NAME, given, spent, study, settings, runs, FIGURES, PANELS)
 
 
 if __name__ == "__main__":

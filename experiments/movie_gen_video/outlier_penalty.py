@@ -9,18 +9,11 @@ of clips and of pictures.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-import common
-from common import Run, arguments, finish, run_all
 
 from kinema.codecs import ImageVAEConfig, TAEConfig, TemporalAutoencoder, losses
 from kinema.systems.movie_gen.video.codec_recipe import GRADIENT_WEIGHT, KL_WEIGHT, OUTLIER_WEIGHT
@@ -30,6 +23,9 @@ from kinema.train.precision import Precision
 from kinema.train.schedules import learning_rate_factor
 from kinema.world.batches import WorldClips
 from kinema.world.scene import WorldSpec
+
+from reporting import bars, finish, summary, table
+from running import Run, arguments, run_all
 
 NAME = "outlier_penalty"
 FIGURES = ("beyond 3 sigma, ‰", "largest ratio", "clips, dB", "pictures, dB")
@@ -100,7 +96,7 @@ def measure(codec: TemporalAutoencoder, clips: Tensor) -> dict[str, float]:
 
 def draw(result: Mapping[str, Any]) -> Any:
     """One panel a figure."""
-    return lambda figure: common.bars(figure, result["arms"], FIGURES, {})
+    return lambda figure: bars(figure, result["arms"], FIGURES, {})
 
 
 def main() -> None:
@@ -129,8 +125,8 @@ def main() -> None:
             for name, starts_at in ARMS.items()
         ],
     )
-    result = {"settings": settings, "arms": common.summary(runs)}
-    print(common.table(result["arms"], FIGURES))
+    result = {"settings": settings, "arms": summary(runs)}
+    print(table(result["arms"], FIGURES))
     finish(NAME, given, spent, result, draw(result))
 
 

@@ -8,37 +8,24 @@ each clip of a batch of clips: as many tokens. The pictures are of three times a
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-import common
-from common import (
-    BATCH,
-    TRAIN_STEPS,
-    Mixture,
-    Run,
-    arguments,
-    finish,
-    load_study,
-    new_model,
-    run_all,
-    step_flops,
-    train,
-)
+from judging import SHOWN
+from reporting import report
+from running import Run, arguments, run_all
+from sampling import evaluate, study_settings
+from study import Study, load_study
+from training import BATCH, TRAIN_STEPS, Mixture, new_model, step_flops, straight_loss, train
 
 NAME = "pictures_mixed_in"
-FIGURES = (*common.SHOWN, "all four", "frechet", "held-out loss")
+FIGURES = (*SHOWN, "all four", "frechet", "held-out loss")
+PANELS = ("motion", "identity", "all four", "frechet", "held-out loss")
 ARMS = {"clips alone": 0, "pictures 1:10": 11, "pictures 1:3": 4}
 
 
-def run(study: common.Study, picture_every: int, steps: int, seed: int) -> dict[str, float]:
+def run(study: Study, picture_every: int, steps: int, seed: int) -> dict[str, float]:
     """Train and judge one arm."""
     model = new_model(seed)
-    train(study, model, common.straight_loss, Mixture(study, picture_every), steps, BATCH, seed)
-    row = common.score(study, common.sample(study, model, common.euler_solver, seed))
-    return row | {"held-out loss": common.held_out_loss(study, model)}
+    train(study, model, straight_loss, Mixture(study, picture_every), steps, BATCH, seed)
+    return evaluate(study, model, seed)
 
 
 def main() -> None:
@@ -46,7 +33,7 @@ def main() -> None:
     given = arguments(__doc__)
     study = load_study(given.quick)
     clip, picture = (step_flops(study, Mixture(study, every), BATCH) for every in (0, 1))
-    settings = common.settings(study) | {"batch": BATCH, "step_flops": {"clips": clip, "pictures": picture}}
+    settings = study_settings(study) | {"batch": BATCH, "step_flops": {"clips": clip, "pictures": picture}}
     means = {name: clip + (picture - clip) / every if every else clip for name, every in ARMS.items()}
     steps = {name: 2 if given.quick else round(TRAIN_STEPS * clip / mean) for name, mean in means.items()}
     runs, spent = run_all(
@@ -63,20 +50,7 @@ def main() -> None:
             for name, every in ARMS.items()
         ],
     )
-    result = {
-        "settings": settings | {"steps": steps},
-        "arms": common.summary(runs),
-        "true_clips": study.ceiling | {"frechet": study.frechet_floor},
-    }
-    print(common.table(result["arms"], FIGURES))
-    shown = ("motion", "identity", "all four", "frechet", "held-out loss")
-    finish(
-        NAME,
-        given,
-        spent + study.cpu_seconds,
-        result,
-        lambda figure: common.bars(figure, result["arms"], shown, result["true_clips"]),
-    )
+    report(NAME, given, spent, study, settings | {"steps": steps}, runs, FIGURES, PANELS)
 
 
 if __name__ == "__main__":

@@ -7,18 +7,11 @@ Clips of held-out captions, judged, for 6 to 50 steps of both schedules from the
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-import common
-from common import FPS, GUIDANCE_SCALE, SCHEDULES, Run, arguments, finish, nano_parts, run_all, shares, spread
 
 from kinema.eval.frechet import frechet_distance
 from kinema.eval.movie_gen_video import held_out_scenes
@@ -33,8 +26,14 @@ from kinema.world.judges.lessons import to_float
 from kinema.world.judges.video import VideoJudge
 from kinema.world.renderer import render
 
+from judging import SHOWN, shares
+from reporting import finish, spread, summary, table
+from running import Run, arguments, run_all
+from sampling import GUIDANCE_SCALE, SCHEDULES
+from world import FPS, nano_parts
+
 NAME = "schedule"
-FIGURES = (*common.SHOWN, "all four", "frechet")
+FIGURES = (*SHOWN, "all four", "frechet")
 
 
 class Nano:
@@ -134,10 +133,10 @@ def main() -> None:
     )
     result = {
         "settings": settings,
-        "arms": common.summary(runs),
+        "arms": summary(runs),
         "true_renders": {f: spread([row[f] for row in ceiling]) for f in FIGURES},
     }
-    print(common.table(result["arms"] | {"true renders": result["true_renders"]}, FIGURES))
+    print(table(result["arms"] | {"true renders": result["true_renders"]}, FIGURES))
     finish(NAME, given, spent, result, draw(result, steps), (13, 3.4))
 
 

@@ -8,22 +8,19 @@ form. How far from the end of 1000 Euler steps do 10, 20 and 50 steps end?
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-import common
-from common import SCHEDULES, Run, arguments, finish, run_all
-
 from kinema.flow.schedules import linear
 from kinema.flow.solvers import euler
 from kinema.train import make_generator
+
+from reporting import finish, summary, table
+from running import Run, arguments, run_all
+from sampling import SCHEDULES
 
 NAME = "schedule_exact"
 MODES, STD = 16, 0.3
@@ -98,9 +95,9 @@ def main() -> None:
     result = {
         "compute": "torch.float32",
         "settings": settings | {"samples": dims},
-        "arms": common.summary(runs),
+        "arms": summary(runs),
     }
-    print(common.table(result["arms"], list(runs["D=2"][0])))
+    print(table(result["arms"], list(runs["D=2"][0])))
     finish(NAME, given, spent, result, draw(result, dims))
 
 

@@ -8,30 +8,19 @@ compute (a quarter of it in the stage of pictures). The joint stage has one batc
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-import common
-from common import (
-    BATCH,
-    TRAIN_STEPS,
-    Mixture,
-    Run,
-    arguments,
-    finish,
-    load_study,
-    new_model,
-    run_all,
-    step_flops,
-    train,
-)
+from judging import SHOWN
+from reporting import report
+from running import Run, arguments, run_all
+from sampling import evaluate, study_settings
+from study import Study, load_study
+from training import BATCH, TRAIN_STEPS, Mixture, new_model, step_flops, straight_loss, train
+from world import FRAMES
 
 NAME = "warm_start"
-FIGURES = (*common.SHOWN, "all four", "frechet", "held-out loss")
+FIGURES = (*SHOWN, "all four", "frechet", "held-out loss")
+PANELS = ("motion", "identity", "all four", "frechet", "held-out loss")
 PICTURE_EVERY = 11
-PICTURES_A_STEP = BATCH * common.FRAMES // 4
+PICTURES_A_STEP = BATCH * FRAMES // 4
 
 
 def plans(clip: int, picture: int) -> dict[str, tuple[int, int]]:
@@ -48,23 +37,14 @@ def plans(clip: int, picture: int) -> dict[str, tuple[int, int]]:
     }
 
 
-def run(study: common.Study, plan: tuple[int, int], seed: int) -> dict[str, float]:
+def run(study: Study, plan: tuple[int, int], seed: int) -> dict[str, float]:
     """Train and judge one arm."""
     model, (first, then) = new_model(seed), plan
     if first:
-        train(
-            study,
-            model,
-            common.straight_loss,
-            Mixture(study, 1),
-            first,
-            BATCH,
-            seed + 100,
-            schedule="constant",
-        )
-    train(study, model, common.straight_loss, Mixture(study, PICTURE_EVERY), then, BATCH, seed)
-    row = common.score(study, common.sample(study, model, common.euler_solver, seed))
-    return row | {"held-out loss": common.held_out_loss(study, model)}
+        pictures = Mixture(study, 1)
+        train(study, model, straight_loss, pictures, first, BATCH, seed + 100, schedule="constant")
+    train(study, model, straight_loss, Mixture(study, PICTURE_EVERY), then, BATCH, seed)
+    return evaluate(study, model, seed)
 
 
 def main() -> None:
@@ -72,7 +52,7 @@ def main() -> None:
     given = arguments(__doc__)
     study = load_study(given.quick)
     clip, picture = (step_flops(study, Mixture(study, every), BATCH) for every in (0, 1))
-    settings = common.settings(study) | {"batch": BATCH, "step_flops": {"clips": clip, "pictures": picture}}
+    settings = study_settings(study) | {"batch": BATCH, "step_flops": {"clips": clip, "pictures": picture}}
     arms = plans(clip, picture)
     if given.quick:
         arms = {name: (min(first, 2), 2) for name, (first, _) in arms.items()}
@@ -85,20 +65,8 @@ def main() -> None:
             for name, plan in arms.items()
         ],
     )
-    result = {
-        "settings": settings | {"steps on pictures, joint steps": arms},
-        "arms": common.summary(runs),
-        "true_clips": study.ceiling | {"frechet": study.frechet_floor},
-    }
-    print(common.table(result["arms"], FIGURES))
-    shown = ("motion", "identity", "all four", "frechet", "held-out loss")
-    finish(
-        NAME,
-        given,
-        spent + study.cpu_seconds,
-        result,
-        lambda figure: common.bars(figure, result["arms"], shown, result["true_clips"]),
-    )
+    settings = settings | {"steps on pictures, joint steps": arms}
+    report(NAME, given, spent, study, settings, runs, FIGURES, PANELS)
 
 
 if __name__ == "__main__":
