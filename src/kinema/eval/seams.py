@@ -157,7 +157,8 @@ def evaluate_long(
 ) -> dict[str, Any]:
     """Judge clips of `times` the trained length for seams and drift, beside the controls.
 
-    overlap: frames that neighbouring windows share; half a window if left out, as the pipeline makes them.
+    overlap: frames that neighbouring windows share where borders are looked for; half a window if left out (the
+        pipeline begins one at every latent frame, which leaves no place of another kind to compare with).
     progress(done, total) counts clips, the short ones of the controls too. The result holds plain numbers only:
 
     - "long": clips in windows; "true": renders as long; both have window borders.

@@ -88,7 +88,7 @@ def test_a_clip_longer_than_the_model_reaches_is_made_in_windows(model, monkeypa
     )
     (made,) = frames(model, num_frames=20, steps=2)
     assert made.shape == (20, 16, 16, 3)
-    assert lengths == [4] * 4 * 2  # ten latent frames: windows from 0, 2, 4 and 6, in two steps
+    assert lengths == [4] * 7 * 2  # ten latent frames: windows from 0, 1, ... 6, in two steps
 
 
 def test_half_precision_products_leave_the_latent_where_it_was(model):

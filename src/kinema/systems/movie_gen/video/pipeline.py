@@ -145,7 +145,9 @@ class MovieGenVideo:
         field = velocity if guidance_scale == 1.0 else guided(velocity, guidance_scale)
         window = model.config.grid[0]
         if noise.shape[2] > window:
-            field = multidiffusion(field, window, window // 2)
+            # A window begins at every latent frame: with half a window of overlap frames changed 1.09 times as much
+            # where one began as elsewhere. It costs twice as many calls.
+            field = multidiffusion(field, window, window - 1)
         times = linear_quadratic(steps, max(steps, EMULATED_STEPS))
         return euler(field, noise.to(self.device), times, on_step)
 
