@@ -68,7 +68,7 @@ SPELLED_CLIPS = replace(SIGNED_CLIPS, sign_place="overhead", sign_odds=0.5)
 SPELLED_PICTURES = replace(SPELLED_CLIPS, sign_odds=1.0)
 # The curated set: one finish, one subject or two, cameras that mostly rest.
 CURATED_WORLD = replace(
-    SPELLED_CLIPS, actor_odds=(0.85, 0.12, 0.03), static_camera=0.55, appealing=1.0, fps=(8.0,), sign_odds=0.4
+    SPELLED_CLIPS, actor_odds=(0.85, 0.12, 0.03), static_camera=0.55, appealing=1.0, fps=(8.0,), sign_odds=0.8
 )
 
 
@@ -186,12 +186,12 @@ def curated_stage(parts: Parts, source: Callable[[BatchIndex], Batch] | None, ar
         f"curated-{arm}",
         parts,
         source or WorldSource(CURATED_WORLD, picture_every=0),
-        steps=(60, 80)[arm],
+        steps=(200, 260)[arm],
         batch_size=32,
-        lr=(4e-4, 3e-4)[arm],
+        lr=(6e-4, 5e-4)[arm],
         schedule="cosine",
         warmup_steps=20,
-        ema_decay=0.98,
+        ema_decay=0.99,
         prepare=start,
     )
     return replace(stage, model=copied)
