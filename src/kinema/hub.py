@@ -38,11 +38,13 @@ class Entry:
     paper: str
     code_licence: str = "Apache-2.0"
     weights_licence: str = "Apache-2.0"
-    makes: str = "generate"  # the command that uses it: from text, or `upsample` from a clip
+    makes: str = "generate"  # the command that uses it: from text, or `upsample` and `sound` from a clip
     options: tuple[str, ...] = ()  # of `generate`: compile, offload, cache
     aliases: tuple[str, ...] = ()
+    bench_size: int = 512  # clips that `evaluator` judges if none else are asked for
     long_evaluator: str | None = None  # the same for clips longer than the model was trained for
     chooser: str | None = None  # (clips, prompt) -> a score for each, for --best-of
+    sound: str | None = None  # the model that makes the sound of its clips
     planner: str | None = None  # (size, num_frames, height, width) -> kinema.train.plan.Subject
 
     @property
@@ -70,6 +72,7 @@ MODELS: Final[dict[str, Entry]] = {
             evaluator="kinema.eval.movie_gen_video:evaluate",
             long_evaluator="kinema.eval.seams:evaluate_long",
             chooser="kinema.systems.movie_gen.video.choose:agreement",
+            sound="movie-gen-audio-nano",
             planner="kinema.systems.movie_gen.video.planning:planner",
             options=("compile",),
             preset="nano",
@@ -90,6 +93,22 @@ MODELS: Final[dict[str, Entry]] = {
             preset="nano",
             presets=("nano", "7b"),
             nano_weights="systems/movie_gen/upsampler/nano.safetensors",
+            official_weights="Movie Gen's own weights were never published",
+            paper_title="Movie Gen: A Cast of Media Foundation Models",
+            paper="https://arxiv.org/abs/2410.13720",
+        ),
+        Entry(
+            name="movie-gen-audio-nano",
+            title="Movie Gen Audio, nano",
+            summary="clip, words or both to sound: masked prediction by flow matching, no speech and no song",
+            builder="kinema.systems.movie_gen.audio.pipeline:load",
+            recipe="kinema.systems.movie_gen.audio.recipe:recipe",
+            evaluator="kinema.eval.movie_gen_audio:evaluate",
+            bench_size=256,
+            makes="sound",
+            preset="nano",
+            presets=("nano", "300m", "3b", "13b"),
+            nano_weights="systems/movie_gen/audio/nano.safetensors",
             official_weights="Movie Gen's own weights were never published",
             paper_title="Movie Gen: A Cast of Media Foundation Models",
             paper="https://arxiv.org/abs/2410.13720",

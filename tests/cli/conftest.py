@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kinema.cli import app, making, shell
+from kinema.cli import app, generate, making, shell
 from kinema.media import Video
 
 
@@ -78,8 +78,9 @@ class Answer:
 
 @pytest.fixture
 def pipeline(monkeypatch: pytest.MonkeyPatch) -> TinyPipeline:
-    """The tiny model, standing where the command line opens models."""
+    """The tiny model, standing where the command line opens models; its clips are silent."""
     tiny = TinyPipeline()
+    monkeypatch.setattr(generate, "open_sound_for", lambda name, device: None)
     monkeypatch.setattr(
         making, "open_model", lambda name, weights, device: making.Model(name, tiny, weights, "0123456789ab")
     )

@@ -72,6 +72,12 @@ def test_report_as_json(kinema, bench):
     assert bench["num_prompts"] == 512
 
 
+def test_the_bench_of_sound_has_its_own_number_of_clips(kinema, bench):
+    assert kinema("eval", "movie-gen-audio", "--seed", "2").code == 0
+    assert (bench["num_prompts"], bench["seed"]) == (256, 2)
+    assert bench["pipeline"] == ("movie-gen-audio", "nano", "auto")
+
+
 def test_a_report_is_not_overwritten(kinema, bench):
     Path("a.json").write_text("{}")
     assert kinema("eval", "movie-gen-video-nano", "--out", "a.json").code == 2

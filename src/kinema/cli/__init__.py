@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from kinema import __version__
-from kinema.cli import doctor, evaluate, generate, models, plan, rerun, train, upsample, world
+from kinema.cli import doctor, evaluate, generate, models, plan, rerun, sound, train, upsample, world
 from kinema.cli.shell import run
 
 app = typer.Typer(
@@ -33,6 +33,7 @@ _EXAMPLES = {
     "generate": 'kinema generate "a red fox bounces to the right, night sky" -o fox.mp4',
     "rerun": "kinema rerun fox.mp4 -o fox_again.mp4",
     "upsample": "kinema upsample fox.mp4 -o fox_large.mp4",
+    "sound": 'kinema sound fox.mp4 --prompt "soft knocks over waves" -o fox_heard.mp4',
     "plan": "kinema plan movie-gen-video --preset 30b --devices 6144 --device h100",
     "train": "kinema train movie-gen-video-nano --out runs/first --max-steps 100",
     "eval": "kinema eval movie-gen-video-nano --num-prompts 16",
@@ -46,6 +47,7 @@ _verbs: dict[str, Callable[..., None]] = {
     "generate": generate.generate,
     "rerun": rerun.rerun,
     "upsample": upsample.upsample,
+    "sound": sound.sound,
     "plan": plan.plan,
     "train": train.train,
     "eval": evaluate.evaluate,

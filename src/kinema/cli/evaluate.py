@@ -21,7 +21,10 @@ def evaluate(
     name: Annotated[str, typer.Argument(help="A name from `kinema models`.", show_default=False)],
     num_prompts: Annotated[
         int | None,
-        typer.Option("--num-prompts", help="How many prompts to judge on; default 512, with --long 32."),
+        typer.Option(
+            "--num-prompts",
+            help="How many clips to judge; default: the bench's own, 512 for video and 256 for sound, with --long 32.",
+        ),
     ] = None,
     long: Annotated[
         bool,
@@ -57,7 +60,7 @@ def evaluate(
     if bench is None:
         what = "bench for long clips" if long else "bench"
         raise UserError(f"{name} has no {what} yet: `kinema info {name}` says what it has")
-    num_prompts = (32 if long else 512) if num_prompts is None else num_prompts
+    num_prompts = (32 if long else entry.bench_size) if num_prompts is None else num_prompts
     if not 2 <= num_prompts <= 1_000_000:
         raise UserError(f"--num-prompts is {num_prompts} and must lie between 2 and 1,000,000")
     check_number("seed", seed)

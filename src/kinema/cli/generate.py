@@ -19,6 +19,7 @@ from kinema.cli.outputs import (
 )
 from kinema.cli.prompts import RANDOM_SEED, Request, check_request, read_prompts_file, spread
 from kinema.cli.shell import Device, Json, Weights, print_json
+from kinema.cli.sounding import open_sound_for, sounding
 from kinema.cli.upsample import enlarged, open_upsampler
 from kinema.errors import UserError
 
@@ -69,6 +70,10 @@ def generate(
         bool,
         typer.Option("--upsample", help="Make each clip twice as large; experimental, see `upsample`."),
     ] = False,
+    no_sound: Annotated[
+        bool,
+        typer.Option("--no-sound", help="Leave the clips silent. With sound is .mp4 alone; see `sound`."),
+    ] = False,
     negative_prompt: Annotated[str, typer.Option("--negative-prompt", help="What to keep away from.")] = "",
     model: Annotated[
         str, typer.Option("--model", help="A name from `kinema models`.")
@@ -112,7 +117,7 @@ def generate(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Make video clips from text.
+    """Make video clips from text, with sound where the model of the sound is there.
 
     A clip carries its prompt, seed and settings inside the file, so that `kinema rerun` can make it again.
     """
@@ -141,6 +146,8 @@ def generate(
     chooser = making.find_chooser(model, best_of)
     opened = making.open_model(model, weights, device, **options)
     upsampler = open_upsampler("nano", device) if upsample else None
+    can_hold = [path.suffix.lower() == ".mp4" for path in paths]
+    listener = open_sound_for(model, device) if any(can_hold) and not no_sound else None
 
     results: list[dict[str, Any]] = []
     videos = []
@@ -151,6 +158,8 @@ def generate(
             made = making.make(opened, request, on_step)
         else:
             request, made = making.make_best(opened, request, best_of, chooser, on_step)
+        if listener is not None and can_hold[number]:
+            made = sounding(listener, made, request)
         if upsampler is not None:
             made = enlarged(upsampler, made, request.seed)
         making.end_counter(on_step)
@@ -217,6 +226,7 @@ def _result(request: Request, path: Path, made: making.Made) -> dict[str, Any]:
         "height": int(frames.shape[1]),
         "width": int(frames.shape[2]),
         "fps": made.video.fps,
+        "sound_seconds": None if made.video.sound is None else round(made.video.sound.seconds, 3),
         "seconds": round(made.seconds, 2),
         "notices": made.notices,
     }
@@ -224,6 +234,7 @@ def _result(request: Request, path: Path, made: making.Made) -> dict[str, Any]:
 
 def _report(result: dict[str, Any], made: making.Made) -> None:
     size = f"{result['num_frames']} frames of {result['width']}x{result['height']}"
+    size += "" if made.video.sound is None else " with sound"
     print(f"wrote {result['file']} ({size}, seed {result['seed']}, {made.seconds:.1f} s)", flush=True)
     for notice in made.notices:
         print(f"  note: {notice}", flush=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kinema import __version__
-from kinema.cli import making
+from kinema.cli import making, sounding
 from kinema.cli.outputs import VIDEO_SUFFIXES, check_output
 from kinema.cli.prompts import Request, check_request, request_from_row
 from kinema.cli.shell import FAILED, Device, Json, print_json
@@ -40,8 +40,8 @@ def rerun(
 ) -> None:
     """Make a clip again from what it carries inside.
 
-    The decoded frames of both files are then compared; the exit code is 0 when they are equal, bit for bit, and 1
-    when they are not.
+    The decoded frames of both files, and the sound that was made with them, are then compared; the exit code is 0 when
+    they are equal, bit for bit, and 1 when they are not.
     """
     from kinema.media import Video, read_provenance
 
@@ -75,13 +75,24 @@ def rerun(
     made = making.make(model, request, on_step)
     making.end_counter(on_step)
     video = made.video
+    heard = provenance.settings.get(sounding.RECORD)
+    afterwards = isinstance(heard, Mapping) and heard.get("to") == "file"
+    if heard and not afterwards:
+        video = sounding.sounding_again(heard, video, device)
     if enlarged := provenance.settings.get(RECORD):
         video = enlarge_again(enlarged, video, device)
     making.write(video, path, overwrite=overwrite)
-    result = compare(original, Video.read(path))
-    same = result["equal"]
+    again = Video.read(path)
+    result = compare(original, again)
+    if heard and not afterwards:
+        result["sound_equal"] = same_sound(original, again)
+    same = result["equal"] and result.get("sound_equal", True)
     if provenance.version != __version__:
         result["notice"] = f"the file was made by kinema {provenance.version}, and this is {__version__}"
+    elif afterwards:
+        result["notice"] = (
+            "its sound was put under the finished file and is not made again; see `kinema sound`"
+        )
     if as_json:
         print_json({"file": str(file), "rerun": str(path), **result})
     else:
@@ -115,6 +126,15 @@ def compare(one: Video, other: Video) -> dict[str, Any]:
     facts["largest_difference"] = int(difference.max())
     facts["share_of_values_that_differ"] = float((difference > 0).mean())
     return facts
+
+
+def same_sound(one: Video, other: Video) -> bool:
+    """Whether the decoded sound of both clips is equal, bit for bit."""
+    import numpy as np
+
+    if one.sound is None or other.sound is None:
+        return one.sound is other.sound
+    return one.sound.rate == other.sound.rate and np.array_equal(one.sound.samples, other.sound.samples)
 
 
 def _weights(provenance: Provenance, given: str | None, file: Path) -> str:
@@ -151,5 +171,7 @@ def _report(file: Path, path: Path, result: Mapping[str, Any]) -> None:
             f"the decoded frames differ in {share:.2%} of their values, by {result['largest_difference']} of 255 at "
             f"most: '{file}' was changed since, or made on another processor or with other versions"
         )
+    if "sound_equal" in result:
+        print(f"  sound: {'equal, bit for bit' if result['sound_equal'] else 'not equal'}")
     if "notice" in result:
         print(f"  note: {result['notice']}")
