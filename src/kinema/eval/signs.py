@@ -49,8 +49,9 @@ def evaluate_signs(
     """Generate a clip for `num_prompts` scenes with a sign and have the signs read.
 
     The report holds plain numbers: the share of words read exactly right with its 95 % interval, by number of
-    letters, the share of right characters, the same for true renders of the scenes, and for control clips of the
-    same scenes whose prompt quotes nothing (what is then read right is chance).
+    letters and by whether the camera rests, the share of right characters, the share of words for true renders of
+    the scenes, and for control clips of the same scenes whose prompt quotes nothing (what is then read right is
+    chance).
     """
     if num_prompts < 2 or batch_size < 1:
         raise UserError(
@@ -76,12 +77,7 @@ def evaluate_signs(
         if progress is not None:
             progress(start + len(group), num_prompts)
     score = accuracy(said["made"], words)
-    letters = sorted({len(word) for word in words})
-    by_length = {
-        str(n): sum(a == w for a, w in zip(said["made"], words, strict=True) if len(w) == n)
-        / sum(len(w) == n for w in words)
-        for n in letters
-    }
+    cameras = ["rests" if scene.camera == "static" else "moves" for scene in scenes]
     return {
         "clips": num_prompts,
         "exact": score.share,
@@ -89,10 +85,19 @@ def evaluate_signs(
         "high": score.high,
         "true_renders": accuracy(said["true"], words).share,
         "characters": _characters(said["made"], words),
-        "exact_by_letters": by_length,
+        "exact_by_letters": _exact_by([str(len(word)) for word in words], said["made"], words),
+        "exact_by_camera": _exact_by(cameras, said["made"], words),
         "unasked": accuracy(said["unasked"], words[: len(said["unasked"])]).share,
         "examples": [list(pair) for pair in list(zip(words, said["made"], strict=True))[:16]],
     }
+
+
+def _exact_by(kinds: list[str], read: list[str], words: list[str]) -> dict[str, float]:
+    """The share of words read exactly right, for each kind."""
+    right = defaultdict(list)
+    for kind, said, word in zip(kinds, read, words, strict=True):
+        right[kind].append(said == word)
+    return {kind: sum(right[kind]) / len(right[kind]) for kind in sorted(right)}
 
 
 def _characters(read: list[str], words: list[str]) -> float:
