@@ -17,12 +17,14 @@ GROUND := pyproject.toml constraints.txt .ci/env
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */make \1\t/' | expand -t 18
 
-demo: $(RUN)  ## four clips and a contact sheet from the nano model, into outputs/demo
+demo: $(RUN)  ## six clips and a contact sheet from the nano model, into outputs/demo
 	$(BIN)/kinema generate \
 		"a red fox bounces to the right, night sky" \
 		"a balloon rises, snow" \
 		"a butterfly spins clockwise, meadow" \
 		"a sailboat slides left, beach, the camera zooms in" \
+		'a tomato rests, desert, a sign that says "OPEN"' \
+		'a panda jumps, snow, a sign that says "CAFE"' \
 		--seed 7 --output-dir $(DEMO) --contact-sheet $(DEMO)/contact_sheet.png --overwrite
 
 test: $(DEV)  ## the tests, without the slow ones
