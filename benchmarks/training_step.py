@@ -48,7 +48,7 @@ SIZES: dict[str, tuple[TransformerConfig, OptimizerName, dict[str, int]]] = {
     "wide": (
         preset("nano", dim=2560, depth=2, hidden=6912, num_heads=20),
         "adamw",
-        {"fp32": 2, "bf16": 8},
+        {"fp32": 2, "bf16": 16},
     ),
 }
 Step = Callable[[], None]
