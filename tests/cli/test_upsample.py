@@ -129,6 +129,7 @@ def test_a_record_from_anybody_is_not_believed(kinema, pipeline, upsampler):
     ("words", "sentence"),
     [
         (["nowhere.mp4"], "nowhere.mp4"),
+        (["."], "not a regular file"),
         (["text.mp4"], "text.mp4"),
         (["a.mp4", "-o", "a.mp4", "--overwrite"], "is the clip itself"),
         (["a.mp4", "-o", "b.txt"], "ends in .mp4"),

@@ -61,7 +61,7 @@ def upsample(
     from kinema.systems.movie_gen.upsampler.pipeline import target_size
 
     if output is None:
-        output = clip.with_name(f"{clip.stem}_large.mp4")
+        output = clip.parent / f"{clip.stem}_large.mp4"
     check_output(output, VIDEO_SUFFIXES, overwrite)
     if output.exists() and clip.exists() and output.samefile(clip):
         raise UserError(f"'{output}' is the clip itself: choose another name for the larger one")
