@@ -85,7 +85,7 @@ MODELS: Final[dict[str, Entry]] = {
         Entry(
             name="movie-gen-upsampler-nano",
             title="Movie Gen's spatial upsampler, nano",
-            summary="clip to a larger clip (experimental: below bicubic), by flow matching beside its latent",
+            summary="clip to a larger clip (experimental: no better than bicubic), by flow matching beside its latent",
             builder="kinema.systems.movie_gen.upsampler.pipeline:load",
             recipe="kinema.systems.movie_gen.upsampler.recipe:recipe",
             evaluator=None,

@@ -188,7 +188,7 @@ def new_parts(size: str = "nano") -> UpsamplerParts:
     return UpsamplerParts(codec, Upsampler(config), Finish())
 
 
-def upsampler_stage(parts: UpsamplerParts, source: UpsamplerSource, steps: int = 630) -> Stage:
+def upsampler_stage(parts: UpsamplerParts, source: UpsamplerSource, steps: int = 2000) -> Stage:
     """Flow matching, beside the condition."""
     return Stage(
         name="upsampler",
