@@ -62,8 +62,8 @@ SIGNED_CLIPS = WorldSpec(
     sign_letters=(1, 4),
 )
 SIGNED_PICTURES = replace(SIGNED_CLIPS, sign_odds=0.65)
-# Words where they can be learned: with signs anywhere, 3,600 steps gave boards and strokes; with letters of one size in
-# one place the first words could be read after 300 steps of pictures.
+# Words where they can be learned: with signs anywhere, 3,600 steps gave boards and strokes; with signs in one place the
+# first words could be read after 300 steps of pictures. One size of letters was added with that, and not tried apart.
 SPELLED_CLIPS = replace(SIGNED_CLIPS, sign_place="overhead", sign_odds=0.5)
 SPELLED_PICTURES = replace(SPELLED_CLIPS, sign_odds=1.0)
 # The curated set: one finish, one subject or two, cameras that mostly rest.
