@@ -51,6 +51,7 @@ def test_a_writer_is_read_right_and_a_film_without_signs_is_not():
     assert told == [(8, 12), (12, 12)]
     assert report["exact"] == report["true_renders"] > 0.8
     assert report["unasked"] == 0
+    assert report["exact_by_camera"]
     assert set(report["exact_by_camera"]) <= {"rests", "moves"}
     assert (
         min(report["exact_by_letters"].values())
