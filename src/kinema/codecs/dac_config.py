@@ -12,6 +12,7 @@ from kinema.errors import UserError
 from kinema.settings import known_settings, named_preset
 
 WATERMARK_BITS = 16
+GROUPS = 8  # of bands, whose energies the encoder sees
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +22,8 @@ class DacVAEConfig:
     `rates` are the encoder's strides, the decoder has them in reverse; widths are those before, between and after the
     strided layers, so there is one more of them. `frame` > 1 puts a strided convolution of that stride in place of
     both ends' convolutions at the sampling rate; it starts as a cosine transform, which loses nothing.
+    `noise` gives the encoder the bands' energies beside the wave, and has the decoder add noise in bands whose loudness
+    it says: what a small decoder cannot learn to make of nothing.
     `watermark` is the message of 16 bits that `decode` hides in the sound, by the layers that the published weights
     have for it; None is a codec without them.
     """
@@ -32,6 +35,7 @@ class DacVAEConfig:
     trunk: int  # channels between the encoder's last layer and the latent
     decoder_widths: tuple[int, ...]
     frame: int = 1
+    noise: bool = False
     weight_norm: bool = True  # False: weights are stored as they are used, faster
     watermark: tuple[int, ...] | None = None
 
@@ -49,6 +53,11 @@ class DacVAEConfig:
             raise ValueError(
                 f"frames of {self.frame} samples need as many channels: encoder_widths begins with"
                 f" {self.encoder_widths[0]} and decoder_widths ends with {self.decoder_widths[-1]}"
+            )
+        if self.noise and (self.frame == 1 or self.encoder_widths[0] < self.frame + GROUPS):
+            raise ValueError(
+                f"noise needs frames, and {GROUPS} more first encoder_widths than a frame has samples: got"
+                f" frame={self.frame} and {self.encoder_widths[0]}"
             )
         message = self.watermark
         if message is not None and (len(message) != WATERMARK_BITS or set(message) - {0, 1}):
@@ -87,7 +96,7 @@ FULL = DacVAEConfig(
 )  # fmt: skip
 NANO = DacVAEConfig(
     latent_channels=64, rates=(3, 4, 4), encoder_widths=(48, 64, 64, 96), trunk=96,
-    decoder_widths=(160, 96, 80, 64), frame=40,
+    decoder_widths=(160, 96, 80, 64), frame=40, noise=True,
 )  # fmt: skip
 
 DAC_PRESETS: dict[str, DacVAEConfig] = {

@@ -28,6 +28,7 @@ from kinema.codecs.dac_layers import (
     Snake,
     mdct,
 )
+from kinema.codecs.dac_noise import PERIOD, BandEnergies, ShapedNoise
 from kinema.codecs.dac_watermark import Watermark
 from kinema.codecs.latents import LatentSpec
 from kinema.codecs.stitch import collect
@@ -55,6 +56,7 @@ class SoundEncoder(nn.Module):
         size, stride = (KERNEL, 1) if config.frame == 1 else (2 * config.frame, config.frame)
         self.block = nn.Sequential(
             NormedConv1d(1, widths[0], size, stride, normed=normed),
+            *([BandEnergies(widths[0], config.frame)] if config.noise else []),
             *(EncoderBlock(a, b, rate, normed) for a, b, rate in zip(widths, widths[1:], config.rates)),
             Snake(widths[-1]),
             NormedConv1d(widths[-1], config.trunk, 3, normed=normed),
@@ -79,14 +81,17 @@ class SoundDecoder(nn.Module):
         self.model = nn.Sequential(
             NormedConv1d(config.trunk, widths[0], KERNEL, normed=normed),
             *(DecoderBlock(a, b, rate, normed) for a, b, rate in zip(widths, widths[1:], rates)),
+            *([ShapedNoise(widths[-1], config.frame)] if config.noise else []),
             Snake(widths[-1]),
             last,
             nn.Tanh(),
         )
 
-    def forward(self, trunk: Tensor) -> Tensor:
-        """(B, trunk, T) -> (B, 1, T * hop)."""
-        return self.model(trunk)
+    def forward(self, trunk: Tensor, start: int = 0) -> Tensor:
+        """(B, trunk, T), of which noise begins at position `start` -> (B, 1, T * hop)."""
+        for layer in self.model:
+            trunk = layer(trunk, start) if isinstance(layer, ShapedNoise) else layer(trunk)
+        return trunk
 
 
 class DacVAE(nn.Module):
@@ -108,7 +113,7 @@ class DacVAE(nn.Module):
     def init_weights(self) -> None:
         """Set every parameter and buffer (for a codec that was built on the meta device)."""
         for module in self.modules():
-            if isinstance(module, (NormedConv1d, Snake, LatentSpec, Watermark)):
+            if isinstance(module, (NormedConv1d, Snake, LatentSpec, Watermark, BandEnergies, ShapedNoise)):
                 module.init_weights()
         size = self.config.frame
         if size > 1:
@@ -128,18 +133,24 @@ class DacVAE(nn.Module):
         mean, scale = self.in_proj(self.encoder(sound)).chunk(2, dim=1)
         return Posterior(mean, 2.0 * (F.softplus(scale) + SMALLEST_STD).log())
 
-    def reconstruct(self, raw: Tensor, samples: int | None = None) -> Tensor:
-        """Raw latent (B, C, T) -> sound (B, 1, N) without watermark, in one piece."""
+    def reconstruct(self, raw: Tensor, samples: int | None = None, start: int = 0) -> Tensor:
+        """Raw latent (B, C, T) -> sound (B, 1, N) without watermark, in one piece; `start` as in the decoder."""
         keep = self.samples(raw.shape[-1], samples)
-        return self.decoder(self.out_proj(raw))[..., :keep]
+        return self.decoder(self.out_proj(raw), start)[..., :keep]
 
     def forward(
         self, sound: Tensor, generator: torch.Generator | None = None, sample: bool = True
     ) -> SoundReconstruction:
-        """Sound (B, 1, N) through the latent and back; the latent is drawn, or its mean."""
+        """Sound (B, 1, N) through the latent and back; the latent is drawn, or its mean.
+
+        With a generator the decoder's noise, if it has any, is not the same from one call to the next.
+        """
         posterior = self.posterior(sound)
         latent = posterior.sample(generator) if sample else posterior.mean
-        return SoundReconstruction(self.reconstruct(latent, sound.shape[-1]), latent, posterior)
+        start = 0
+        if self.config.noise and generator is not None:
+            start = int(torch.randint(PERIOD, (), generator=generator, device=generator.device))
+        return SoundReconstruction(self.reconstruct(latent, sound.shape[-1], start), latent, posterior)
 
     # ---- what users call ------------------------------------------------------------------------------------
 
@@ -183,7 +194,8 @@ class DacVAE(nn.Module):
 
     def _decoded(self, latent: Tensor, tile: int | None) -> Iterator[Tensor]:
         def run(first: int, last: int) -> Tensor:
-            return self.decoder(self.out_proj(self.spec.denormalise(latent[..., first:last])))
+            raw = self.spec.denormalise(latent[..., first:last])
+            return self.decoder(self.out_proj(raw), first * self.config.hop // self.config.frame)
 
         return _pieces(run, latent.shape[-1], tile, self.decoder_reach, self.config.hop)
 

@@ -70,7 +70,7 @@ def test_recordings_are_mixed_resampled_and_filled_up(folder: Path) -> None:
     assert (silent > 0.5).any()  # the short one, with silence around it
     assert (silent < 0.1).any()
     (folder / "empty").mkdir()
-    with pytest.raises(UserError, match=r"no \.wav or \.flac"):
+    with pytest.raises(UserError, match=r"there are 0 \.wav or \.flac"):
         recordings(folder / "empty")
 
 

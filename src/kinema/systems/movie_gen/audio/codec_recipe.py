@@ -2,8 +2,9 @@
 
 The paper says only that the codec is a Descript Audio Codec without its quantiser, trained as a variational
 autoencoder. Losses, their weights and the discriminators are therefore those of that codec. Nano learns the mel spectra
-first, and plays against discriminators only then: on few steps that is steadier. Real recordings are mixed in where a
-folder of them is named; Sonic Pi's samples (CC0) are a good one.
+first, and plays against discriminators only then: on few steps that is steadier. The encoder stands still in the game,
+so what is trained on the latents need not wait for it. Real recordings are mixed in where a folder of them is named;
+every eighth of them is kept for measuring. Sonic Pi's samples (CC0) are a good folder.
 
     python -m kinema.systems.movie_gen.audio.codec_recipe --out runs/sound_codec [--real FOLDER] [--set codec.steps=500]
 """
@@ -26,6 +27,7 @@ from kinema.codecs import DacVAE, DacVAEConfig, save_codec
 from kinema.codecs import losses as codec_losses
 from kinema.codecs.dac_discriminators import SMALL, DiscriminatorConfig, SoundDiscriminators
 from kinema.codecs.dac_losses import Game, multi_scale_mel, play
+from kinema.codecs.dac_start import linear_start
 from kinema.errors import UserError
 from kinema.eval.sound import mel_distance, si_sdr
 from kinema.media import Sound
@@ -41,6 +43,9 @@ KL_WEIGHT = 1e-2  # of the mean over elements; not disclosed
 WAVE_WEIGHT = 10.0  # ours: of the absolute error of the wave, a gentle pull towards the right phase
 SPEC = WorldSpec(vocabulary="full")
 SUFFIXES = (".wav", ".flac")
+HELD_OUT = 8  # every so many recordings one is not trained on
+START_SCENES = 250  # whose sounds the linear code is made from
+PIECES = 4  # that are cut from one scene before the next
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +56,7 @@ class SoundSource:
     """
 
     rate: int = 48000
-    crop: int = 48000  # samples
+    crop: int = 24000  # samples
     split: str = "train"
     folder: Path | None = None
     real_share: float = 0.3
@@ -68,11 +73,9 @@ class SoundSource:
         rng = random.Random(f"sound piece:{self.split}:{i}")
         chooser = random.Random(f"recording:{self.split}:{i}")  # its own: the other pieces stay what they are
         if self.folder is not None and chooser.random() < self.real_share:
-            whole = recording(chooser.choice(recordings(self.folder)), self.rate)
+            whole = recording(chooser.choice(recordings(self.folder, self.split)), self.rate)
         else:
-            seconds = self.crop / self.rate
-            scene = sample_scene(self.split, i, self.spec)
-            whole = render_sound([scene], self.rate, max(seconds, scene.duration))[0]  # (1, samples)
+            whole = scene_sound(self.split, i // PIECES, self.spec, self.rate, self.crop)
         piece = torch.zeros(1, self.crop)
         room = whole.shape[-1] - self.crop
         if room >= 0:
@@ -85,12 +88,23 @@ class SoundSource:
 
 
 @lru_cache(maxsize=8)
-def recordings(folder: Path) -> tuple[Path, ...]:
-    """The sound files below a folder, by name; raises UserError where there are none."""
-    found = tuple(sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES))
-    if not found:
-        raise UserError(f"there are no {' or '.join(SUFFIXES)} files in '{folder}': name a folder with some")
-    return found
+def recordings(folder: Path, split: str = "train") -> tuple[Path, ...]:
+    """The sound files below a folder, by name, every eighth for measuring. Raises UserError without any."""
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    kept = found[HELD_OUT - 1 :: HELD_OUT]
+    chosen = tuple(path for path in found if path not in kept) if split == "train" else tuple(kept)
+    if not chosen:
+        raise UserError(
+            f"there are {len(found)} {' or '.join(SUFFIXES)} files in '{folder}': name a folder with {HELD_OUT} or more"
+        )
+    return chosen
+
+
+@lru_cache(maxsize=32)
+def scene_sound(split: str, number: int, spec: WorldSpec, rate: int, least: int) -> Tensor:
+    """A scene's sound (1, samples), of its duration or `least` samples, whichever is longer."""
+    scene = sample_scene(split, number, spec)
+    return render_sound([scene], rate, max(least / rate, scene.duration))[0]
 
 
 @lru_cache(maxsize=256)
@@ -167,25 +181,34 @@ def finish_statistics(codec: DacVAE, source: SoundSource, batches: int = 16, siz
 def codec_stage(
     codec: DacVAE, source: SoundSource | None = None, steps: int = 2000, batch_size: int = 16
 ) -> Stage:
-    """Training on spectra and waves alone."""
+    """Training on spectra and waves alone, from the best linear code of training sounds."""
+    source = source or SoundSource(rate=codec.config.rate)
+
+    def start(model: nn.Module) -> None:
+        if codec.config.frame > 1:
+            linear_start(codec, source.sounds(range(0, PIECES * START_SCENES, PIECES)))
+
     return Stage(
         name="codec",
         model=codec,
         loss=codec_loss,
-        batches=source or SoundSource(rate=codec.config.rate),
+        batches=source,
         steps=steps,
         batch_size=batch_size,
-        lr=1e-3,
-        betas=(0.8, 0.99),
+        lr=1.5e-4,
+        betas=(0.9, 0.99),
         schedule="wsd",
-        warmup_steps=min(100, steps // 10),
+        decay_fraction=0.3,
+        warmup_steps=min(30, steps // 10),
         clip_norm=100.0,
         ema_decay=0.995,
         prefetch=2,
+        precision="fp32",  # bfloat16 cannot tell silence from what is 50 dB below the loudest
         log_every=20,
         checkpoint_every=200,
         validate=lambda model, folder: fidelity(model),  # type: ignore[arg-type]
         validate_every=500,
+        prepare=start,
     )
 
 
@@ -197,7 +220,12 @@ def adversarial_stage(
     config: DiscriminatorConfig = SMALL,
     game: Game = "least_squares",
 ) -> Stage:
-    """Training against discriminators; the codec that is passed in holds the averaged weights at the end."""
+    """Training of the decoder against discriminators; the codec passed in holds the averaged weights at the end."""
+
+    def hold_encoder(model: nn.Module) -> None:
+        codec.encoder.requires_grad_(False)
+        codec.in_proj.requires_grad_(False)
+
     return Stage(
         name="codec_game",
         model=AdversarialCodec(codec, SoundDiscriminators(config), game),
@@ -205,17 +233,19 @@ def adversarial_stage(
         batches=source or SoundSource(rate=codec.config.rate),
         steps=steps,
         batch_size=batch_size,
-        lr=3e-4,
+        lr=1e-4,
         betas=(0.8, 0.99),
         schedule="wsd",
         warmup_steps=min(100, steps // 10),
         clip_norm=1000.0,
         ema_decay=0.995,
         prefetch=2,
+        precision="fp32",  # bfloat16 cannot tell silence from what is 50 dB below the loudest
         log_every=20,
         checkpoint_every=200,
         validate=lambda model, folder: fidelity(model.codec),  # type: ignore[arg-type]
         validate_every=500,
+        prepare=hold_encoder,
     )
 
 
