@@ -9,8 +9,9 @@ come in blocks that are always computed together: the numbers are the same in wh
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -74,6 +75,7 @@ class WorldSounds:
         noisy: one clip in so many is a damaged copy, labelled as one; 0: none.
         first: number of the first scene.
         silent_every: every so many steps a batch comes without frames, sound and words alone; 0: never.
+        folder: where what the networks made is kept for other runs, and for processes beside this one.
     """
 
     def __init__(
@@ -89,11 +91,12 @@ class WorldSounds:
         split: str = "train",
         silent_every: int = 0,
         memory_bytes: int = 1 << 30,
+        folder: Path | None = None,
     ) -> None:
         self.codec, self.frames = codec, frames
         self.spec, self.seconds = replace(spec, duration=seconds), seconds
         self.blocks, self.noisy, self.first, self.split = max(scenes // BLOCK, 1), noisy, first, split
-        self.silent_every, self.memory_bytes = silent_every, memory_bytes
+        self.silent_every, self.memory_bytes, self.folder = silent_every, memory_bytes, folder
         self._cache: FeatureCache | None = None
 
     def __call__(self, index: BatchIndex) -> SoundBatch:
@@ -131,8 +134,10 @@ class WorldSounds:
     def _features(self, blocks: Sequence[int]) -> dict[str, Tensor]:
         """Latents, frame features and where they are, of whole blocks: (blocks, BLOCK, ...)."""
         if self._cache is None:  # the networks stand still from the first batch on
-            names = [fingerprint(part) for part in (self.codec, self.frames) if isinstance(part, nn.Module)]
-            self._cache = FeatureCache("-".join(names), memory_bytes=self.memory_bytes)
+            clips = {"spec": asdict(self.spec), "noisy": self.noisy}
+            networks = [part for part in (self.codec, self.frames) if isinstance(part, nn.Module)]
+            name = "-".join(fingerprint(part, **clips) for part in networks)
+            self._cache = FeatureCache(name, folder=self.folder, memory_bytes=self.memory_bytes)
         keys = [(self.split, self.first, block) for block in blocks]
         found: dict[str, Tensor] = self._cache.lookup(
             keys, lambda rows: self._made([blocks[i] for i in rows])

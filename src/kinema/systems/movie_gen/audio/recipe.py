@@ -55,10 +55,11 @@ def audio_loss(
 
 
 def world_source(
-    parts: AudioParts, *, clean: bool, scenes: int = 12_000
-) -> Callable[[BatchIndex], SoundBatch]:
+    parts: AudioParts, *, clean: bool, scenes: int = 12_000, folder: Path | None = None
+) -> TwoLengths:
     """Pretraining: a quarter of the clips damaged. Finetuning: clean ones, every eleventh batch without frames."""
     settings: dict[str, Any] = {"noisy": 0, "silent_every": 11} if clean else {"noisy": 4}
+    settings["folder"] = folder
     first = CLEAN_SCENES if clean else 0
     short = WorldSounds(parts.codec, parts.frames, seconds=SHORT, scenes=scenes, first=first, **settings)
     long = WorldSounds(
@@ -76,6 +77,8 @@ def transformer_stage(
         "lr": 2e-3,
         "betas": (0.9, 0.95),
         "weight_decay": 0.1,
+        "compile": True,
+        "prefetch": 1,
         "log_every": 25,
         "checkpoint_every": 250,
         "lr_scales": {"frames.gate": 5.0},  # it starts at zero and would open slowly
