@@ -15,6 +15,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from kinema.eval.runs import Run, arguments, run_all
 from kinema.flow import diffusion
 from kinema.flow.objective import flow_matching_loss
 from kinema.flow.schedules import linear, linear_quadratic
@@ -23,7 +24,6 @@ from kinema.flow.times import TimeLaw, logit_normal, uniform
 
 from judging import SHOWN
 from reporting import report
-from running import Run, arguments, run_all
 from sampling import STEPS, Solver, sample, score, study_settings
 from study import Study, load_study
 from training import BATCH, TRAIN_STEPS, Objective, drawn, new_model, train

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 
 from kinema.codecs import ImageVAEConfig, TAEConfig, TemporalAutoencoder, losses
+from kinema.eval.reports import bars, summary
+from kinema.eval.runs import Run, arguments, run_all
 from kinema.systems.movie_gen.video.codec_recipe import GRADIENT_WEIGHT, KL_WEIGHT, OUTLIER_WEIGHT
 from kinema.train import make_generator
 from kinema.train.optim import build_optimizers
@@ -24,8 +26,7 @@ from kinema.train.schedules import learning_rate_factor
 from kinema.world.batches import WorldClips
 from kinema.world.scene import WorldSpec
 
-from reporting import bars, finish, summary, table
-from running import Run, arguments, run_all
+from reporting import finish, table
 
 NAME = "outlier_penalty"
 FIGURES = ("beyond 3 sigma, ‰", "largest ratio", "clips, dB", "pictures, dB")

@@ -8,9 +8,10 @@ each clip of a batch of clips: as many tokens. The pictures are of three times a
 
 from __future__ import annotations
 
+from kinema.eval.runs import Run, arguments, run_all
+
 from judging import SHOWN
 from reporting import report
-from running import Run, arguments, run_all
 from sampling import evaluate, study_settings
 from study import Study, load_study
 from training import BATCH, TRAIN_STEPS, Mixture, new_model, step_flops, straight_loss, train

@@ -15,6 +15,8 @@ from torch import Tensor
 
 from kinema.eval.frechet import frechet_distance
 from kinema.eval.movie_gen_video import held_out_scenes
+from kinema.eval.reports import spread, summary
+from kinema.eval.runs import Run, arguments, run_all
 from kinema.flow.guidance import guided
 from kinema.flow.solvers import euler
 from kinema.systems.movie_gen.video.tags import tagged
@@ -27,8 +29,7 @@ from kinema.world.judges.video import VideoJudge
 from kinema.world.renderer import render
 
 from judging import SHOWN, shares
-from reporting import finish, spread, summary, table
-from running import Run, arguments, run_all
+from reporting import finish, table
 from sampling import GUIDANCE_SCALE, SCHEDULES
 from world import FPS, nano_parts
 

@@ -14,12 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kinema.eval.reports import summary
+from kinema.eval.runs import Run, arguments, run_all
 from kinema.flow.schedules import linear
 from kinema.flow.solvers import euler
 from kinema.train import make_generator
 
-from reporting import finish, summary, table
-from running import Run, arguments, run_all
+from reporting import finish, table
 from sampling import SCHEDULES
 
 NAME = "schedule_exact"

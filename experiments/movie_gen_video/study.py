@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from kinema.eval.frechet import frechet_distance
+from kinema.eval.runs import scratch
 from kinema.systems.movie_gen.video.parts import Parts
 from kinema.systems.movie_gen.video.tags import tagged
 from kinema.text.states import TextStates
@@ -27,7 +28,6 @@ from kinema.world.renderer import render
 from kinema.world.scene import Scene
 
 from judging import judged, shares
-from running import scratch
 from world import ACTIONS, FPS, FRAMES, OBJECTS, PLACES, SIZE, SPEC, easy_scenes, nano_parts
 
 

@@ -1,4 +1,4 @@
-"""The command line of the experiments, and their runs: one process a core, and none twice."""
+"""Runs of an experiment, arms by seeds: its command line, one process a core, and no run twice."""
 
 from __future__ import annotations
 
@@ -91,7 +91,8 @@ def _kept(name: str, quick: bool, run: Run) -> dict[str, Any]:
     record = {"result": result, "cpu_seconds": round(time.process_time() - began, 1)}
     if not quick:
         path.write_text(json.dumps(record), encoding="utf-8")
-    print(name, run.arm, run.seed, json.dumps(record), flush=True)
+    sys.stdout.write(f"{name} {run.arm} {run.seed} {json.dumps(record)}\n")
+    sys.stdout.flush()
     return record
 
 
