@@ -1,0 +1,106 @@
+"""A gap filled in beside what is there, against a sound made without looking at it.
+
+    python experiments/movie_gen_audio/infilling.py
+
+The second second of held-out clips of 3 s is made anew from the video; the rest stays. Without context the whole clip
+is made and its middle put in.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from measures import loudness, seam
+from nano import SHARES, frames_of, heard, held_out, nano, sound_of
+
+from kinema.eval.reports import bars, finish, spread, summary, table
+from kinema.eval.runs import Run, arguments, run_all
+from kinema.eval.sound import mel_distance
+from kinema.media import Sound
+from kinema.systems.movie_gen.audio.pipeline import blend
+from kinema.world.scene import Scene
+
+NAME = "infilling"
+SECONDS, START, END = 3.0, 1.0, 2.0
+FIGURES = ("seam", "mel distance in the gap, dB", "level error, dB", "background", "impacts")
+ARMS = ("with context", "without", "codec")
+
+
+def fill(arm: str, scene: Scene, seed: int, steps: int) -> Sound:
+    """The true sound with its gap made anew; "codec": with its own sound through the codec there."""
+    pipeline, _ = nano()
+    sound, video = sound_of(scene), frames_of(scene)
+    if arm == "with context":
+        return pipeline.infill(sound, START, END, video=video, seed=seed, steps=steps)
+    if arm == "without":
+        made = pipeline.sound_for(video, seed=seed, steps=steps)
+    else:
+        made = pipeline.round_trip(sound)
+    begin, end = round(START * sound.rate), round(END * sound.rate)
+    own, new = (
+        torch.from_numpy(sound.samples)[None],
+        torch.from_numpy(made.samples[:, : sound.samples.shape[1]])[None],
+    )
+    mixed = blend(own, new, begin, end, pipeline.hop)[0]
+    return Sound(np.ascontiguousarray(mixed.clamp(-1, 1).numpy(), dtype=np.float32), sound.rate)
+
+
+def score(arm: str, seed: int, scenes: list[Scene], steps: int) -> dict[str, float]:
+    """Seams at both ends, how far the gap is from the truth, and what the judge hears in the whole."""
+    sounds = [fill(arm, scene, 1000 * seed + k, steps) for k, scene in enumerate(scenes)]
+    return figures(sounds, scenes)
+
+
+def figures(sounds: list[Sound], scenes: list[Scene]) -> dict[str, float]:
+    """The figures of sounds."""
+    rows = []
+    for sound, scene in zip(sounds, scenes, strict=True):
+        made, true = torch.from_numpy(sound.samples[0]), torch.from_numpy(sound_of(scene).samples[0])
+        gap = slice(round(START * sound.rate), round(END * sound.rate))
+        rows.append(
+            (
+                seam(made, (START, END)),
+                float(mel_distance(made[gap], true[gap], sound.rate)),
+                abs(loudness(made[gap]) - loudness(true[gap])),
+            )
+        )
+    means = [sum(column) / len(rows) for column in zip(*rows, strict=True)]
+    return dict(zip(FIGURES[:3], means, strict=True)) | heard(sounds, scenes)
+
+
+def main() -> None:
+    """The command."""
+    given = arguments(__doc__)
+    count, steps = (3, 1) if given.quick else (64, 16)
+    _, weights = nano()
+    settings = {"scenes": count, "gap": [START, END], "seconds": SECONDS, "steps": steps, "weights": weights}
+    scenes = {seed: held_out(count, seed, SECONDS) for seed in range(given.seeds)}
+    runs, spent = run_all(
+        NAME,
+        given,
+        [
+            Run(arm, seed, settings, lambda arm=arm, seed=seed: score(arm, seed, scenes[seed], steps))
+            for seed in scenes
+            for arm in ARMS
+        ],
+    )
+    arms = summary(runs)
+    true = [figures([sound_of(s) for s in chosen], chosen) for chosen in scenes.values()]
+    ceiling = {figure: spread([row[figure] for row in true]) for figure in FIGURES}
+    print(table(arms | {"true sound": ceiling}, FIGURES, SHARES))
+    marks = {figure: cell["mean"] for figure, cell in ceiling.items()}
+    finish(
+        NAME,
+        given,
+        spent,
+        {"settings": settings, "arms": arms, "true_sound": ceiling},
+        lambda figure: bars(figure, arms, FIGURES[:4], marks),
+        Path(__file__).resolve().parent,
+        (12, 3.2),
+    )
+
+
+if __name__ == "__main__":
+    main()
