@@ -22,7 +22,7 @@ CORPUS = ["this audio has quality: 8.0.", "metal impacts over waves", "a fox gro
 FRAMES = FrameNetConfig(size=32, widths=(8, 8), squeezed=4, dim=12)
 CONFIG = AudioTransformerConfig(
     dim=32, depth=2, num_heads=4, hidden=48, latent_channels=CHANNELS, visual_dim=12, text_dim=16, max_frames=20,
-    qk_norm=True,
+    qk_norm=True, frame_age=True,
 )  # fmt: skip
 
 
@@ -77,7 +77,7 @@ def conditions():
         generator = torch.Generator().manual_seed(seed)
         return Conditions(
             context=torch.randn(batch, CHANNELS, frames, generator=generator),
-            visual=torch.randn(batch, frames, 12, generator=generator),
+            visual=torch.randn(batch, frames, 13, generator=generator),
             seen=torch.ones(batch, frames, dtype=torch.bool),
             text=TextStates(
                 torch.randn(batch, 6, dim, generator=generator), torch.ones(batch, 6, dtype=torch.bool)

@@ -64,6 +64,10 @@ def test_long_sound_is_made_either_way(maker, long_form):
     assert np.abs(sound.samples[:, -HOP:]).max() > 0
 
 
+def one_hot(best):
+    return lambda sounds, video, prompt: [float(k == best) for k in range(len(sounds))]
+
+
 def test_the_best_of_several_candidates_is_kept(maker):
     asked = []
 
@@ -79,8 +83,12 @@ def test_the_best_of_several_candidates_is_kept(maker):
         ["waves"], seconds=0.4, seeds=[5], candidates=2, score=lambda sounds, v, p: [1.0, 0.0], **FEW
     )[0]
     assert np.array_equal(first.samples, single.samples)
-    with pytest.raises(UserError, match="pass score"):
-        maker.generate(["waves"], seconds=0.4, seeds=[5], candidates=3)
+    ranked = maker.generate(["waves"], seconds=0.4, seeds=[5], candidates=3, **FEW)[0]  # by the judge
+    made = [
+        maker.generate(["waves"], seconds=0.4, seeds=[5], candidates=3, score=one_hot(k), **FEW)[0]
+        for k in range(3)
+    ]
+    assert sum(np.array_equal(ranked.samples, sound.samples) for sound in made) == 1
 
 
 def test_the_steps_of_the_solver_are_reported(maker):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -43,6 +45,16 @@ def test_beyond_the_video_there_is_nothing():
     assert int(seen.sum()) == 25
     assert not features[25:].any()
     assert features[:25].all()
+
+
+def test_age_tells_for_how_long_a_frame_has_been_shown():
+    grid, seen = on_grid(torch.ones(10, 3), 8.0, 40, age=True)
+    assert grid.shape == (40, 4)
+    for i in range(31):
+        shown = i / 25 - math.floor(i / 25 * 8 + 1e-6) / 8  # seconds
+        assert float(grid[i, 3]) == pytest.approx(shown * 25 - 0.5, abs=1e-5)
+    assert bool(seen[:32].all())
+    assert not grid[32:].any()
 
 
 def test_long_videos_are_encoded_in_pieces_that_do_not_show(monkeypatch):

@@ -20,6 +20,7 @@ from kinema.systems.movie_gen.audio import sampling
 from kinema.systems.movie_gen.audio.captions import CLEAN, MUSIC, SoundCaption, refuse_voices
 from kinema.systems.movie_gen.audio.conditions import Conditions
 from kinema.systems.movie_gen.audio.parts import AudioParts, load_parts
+from kinema.systems.movie_gen.audio.ranking import Agreement
 from kinema.systems.movie_gen.audio.sampling import GUIDANCE_SCALE, Settings
 from kinema.systems.movie_gen.audio.visual import on_grid
 from kinema.text.states import TextStates
@@ -99,7 +100,8 @@ class MovieGenAudio:
             long_form: how sound longer than `reach` is made: in windows that are merged at every evaluation
                 (MultiDiffusion), or in segments, each beside the end of the one before.
             candidates: sounds made for each prompt, of which the one that `score` likes best is kept.
-            score: (candidates, video, prompt) -> one number each, larger is better.
+            score: (candidates, video, prompt) -> one number each, larger is better; None: how far what is heard
+                agrees with what is seen and said (`ranking.Agreement`).
             on_step: called with the steps done and the latent (of windows; segments call once for each sound).
 
         Raises:
@@ -116,9 +118,7 @@ class MovieGenAudio:
         if not hasattr(candidates, "__index__") or not 1 <= candidates <= 64:
             raise UserError(f"candidates is {candidates!r} and must be a whole number from 1 to 64")
         if candidates > 1 and score is None:
-            raise UserError(
-                f"of {candidates} candidates one is to be chosen: pass score, which says how good each is"
-            )
+            score = Agreement(self.parts.frames)
         if not prompts:
             return []
         samples = round(seconds * self.rate)
@@ -133,7 +133,7 @@ class MovieGenAudio:
             else:
                 latent = sampling.autoregressive(self.parts.transformer, told, noise, settings)
             rounds.append([self._sound(part) for part in self._decode(latent, samples)])
-        if score is None:
+        if score is None or candidates == 1:
             return rounds[0]
         chosen = []
         for row, (prompt, video) in enumerate(zip(prompts, shown, strict=True)):
@@ -276,13 +276,14 @@ class MovieGenAudio:
         """Context (B, C, N), the frames shown from `offset` seconds on, and the captions."""
         length, visual, seen = context.shape[2], list[Tensor](), list[Tensor]()
         start, rate = round(offset * self.rate / self.hop), self.rate / self.hop
+        config = self.parts.transformer.config
         for video in videos:
             if video is None:
-                visual.append(torch.zeros(length, self.parts.frames.dim, device=self.device))
+                visual.append(torch.zeros(length, config.shown_dim, device=self.device))
                 seen.append(torch.zeros(length, dtype=torch.bool, device=self.device))
                 continue
             features = self.parts.frames.encode(torch.from_numpy(video.frames), video.fps)
-            grid, there = on_grid(features, video.fps, start + length, rate)
+            grid, there = on_grid(features, video.fps, start + length, rate, config.frame_age)
             visual.append(grid[start:])
             seen.append(there[start:])
         text: TextStates = self.parts.text.encode(list(captions))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from kinema.errors import UserError
 
+REACH = 0.15  # seconds to either side within which the frame encoder tells the time of an impact
 FRAMES_AT_ONCE = 64  # so that memory does not grow with the video
 
 
@@ -43,21 +44,36 @@ def shown_frames(num_frames: int, fps: float, length: int, rate: float = 25.0) -
     return numbers.clamp(max=num_frames - 1), numbers < num_frames
 
 
-def on_grid(features: Tensor, fps: float, length: int, rate: float = 25.0) -> tuple[Tensor, Tensor]:
-    """Features (T, F) of a video resampled to `length` latent frames: (N, F), zero where no frame is, and (N,) bool."""
+def on_grid(
+    features: Tensor, fps: float, length: int, rate: float = 25.0, age: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Features (T, F) of a video resampled to `length` latent frames: (N, F), zero where no frame is, and (N,) bool.
+
+    age: one number more, for how many latent frames the frame has been shown, less a half. It tells two latent frames
+    of one video frame apart, and so where in it an impact lies.
+    """
     numbers, seen = shown_frames(len(features), fps, length, rate)
-    seen = seen.to(features.device)
-    return features[numbers.to(features.device)] * seen[:, None], seen
+    device = features.device
+    grid = features[numbers.to(device)]
+    if age:
+        shown = torch.arange(length, dtype=torch.float64) - numbers * (rate / fps)
+        grid = torch.cat([grid, (shown - 0.5).to(grid)[:, None]], dim=1)
+    seen = seen.to(device)
+    return grid * seen[:, None], seen
 
 
 @dataclass(frozen=True, kw_only=True)
 class FrameNetConfig:
-    """Settings of nano's frame encoder: rows and columns that it sees, widths of its convolutions, features."""
+    """Settings of nano's frame encoder: rows and columns that it sees, widths of its convolutions, features.
+
+    heads: name -> numbers that are read from a frame's features, for choosing among sounds.
+    """
 
     size: int = 64
     widths: tuple[int, ...] = (24, 48, 80, 96)
     squeezed: int = 48
     dim: int = 128
+    heads: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "widths", tuple(self.widths))  # JSON gives lists
@@ -65,7 +81,7 @@ class FrameNetConfig:
             raise UserError(f"a size of {self.size} cannot be halved {len(self.widths)} times: take another")
 
     def to_dict(self) -> dict[str, Any]:
-        return {**dataclasses.asdict(self), "widths": list(self.widths)}
+        return {**dataclasses.asdict(self), "widths": list(self.widths), "heads": dict(self.heads)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> FrameNetConfig:
@@ -87,6 +103,7 @@ class FrameNet(nn.Module):
         self.trunk = nn.Sequential(*layers, nn.Conv2d(before, config.squeezed, 1))
         cells = (config.size // 2 ** len(config.widths)) ** 2
         self.out = nn.Linear(config.squeezed * cells, config.dim)
+        self.heads = nn.ModuleDict({name: nn.Linear(config.dim, size) for name, size in config.heads.items()})
 
     def forward(self, frames: Tensor, fps: Tensor) -> Tensor:
         """Frames (B, T, 3, size, size) in [-1, 1] and rates (B,) -> (B, T, F) of mean 0 and variance 1."""
@@ -96,6 +113,10 @@ class FrameNet(nn.Module):
         seen = torch.cat([frames, torch.cat([none, change], 1), torch.cat([change, none], 1), rate], dim=2)
         features = self.out(self.trunk(seen.flatten(0, 1)).flatten(1))
         return F.layer_norm(features, (self.dim,)).unflatten(0, frames.shape[:2])
+
+    def told(self, features: Tensor) -> dict[str, Tensor]:
+        """What the heads read from features (..., F): (..., size) each."""
+        return {name: head(features) for name, head in self.heads.items()}
 
     @torch.no_grad()
     def encode(self, frames: Tensor, fps: float) -> Tensor:

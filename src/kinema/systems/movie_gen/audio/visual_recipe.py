@@ -1,7 +1,7 @@
 """Nano's frame encoder, trained to say of a frame of the Small World what it sounds like and when something strikes.
 
-The heads are thrown away afterwards; what they needed stays in the features. Struck within the frame and the time to
-the nearest impact make the features precise to less than a frame.
+What the heads needed stays in the features; those of impacts, material, family and background are kept, for choosing
+among sounds. Struck within the frame and the time to the nearest impact make the features precise to less than a frame.
 """
 
 # B clips, T frames, F feature width
@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kinema.systems.movie_gen.audio.visual import FrameNet
+from kinema.systems.movie_gen.audio.visual import REACH, FrameNet
 from kinema.train import Stage
 from kinema.world import atlas
 from kinema.world.renderer import render
@@ -24,7 +24,6 @@ from kinema.world.sound.events import MATERIALS, onsets, speed
 RATES = (8.0, 12.0, 16.0, 25.0)  # frames a second of the clips; the paper's video has 16
 SPEC = WorldSpec(vocabulary="nano", actor_odds=(0.86, 0.12, 0.02), static_camera=0.6, appealing=0.25)
 FRAMES = 12  # of a training clip
-REACH = 0.15  # seconds to either side within which the time of an impact is told
 FASTEST = 1.5  # frame heights a second that count as 1
 
 
@@ -41,6 +40,12 @@ class FrameBatch:
     labels: dict[str, Tensor]  # name -> (B,) class of the subject
 
 
+def kept_heads() -> dict[str, int]:
+    """The heads that stay with the encoder: struck, when and speed, and three of the classes."""
+    sizes = class_sizes()
+    return {"events": 3} | {name: sizes[name] for name in ("material", "family", "background")}
+
+
 def class_sizes() -> dict[str, int]:
     """What is told of the subject and its place, with the number of answers."""
     return {
@@ -53,18 +58,21 @@ def class_sizes() -> dict[str, int]:
 
 
 class SeeingFrames(nn.Module):
-    """The encoder and its throw-away heads, for the training loop."""
+    """The encoder and all heads, for the training loop."""
 
     def __init__(self, encoder: FrameNet) -> None:
         super().__init__()
         self.encoder = encoder
-        self.events = nn.Linear(encoder.dim, 3)  # struck, when, speed
-        self.heads = nn.ModuleDict({k: nn.Linear(encoder.dim, n) for k, n in class_sizes().items()})
+        wanted = {"events": 3} | class_sizes()
+        self.others = nn.ModuleDict(
+            {k: nn.Linear(encoder.dim, n) for k, n in wanted.items() if k not in encoder.heads}
+        )
 
     def forward(self, frames: Tensor, fps: Tensor) -> dict[str, Tensor]:
         features = self.encoder(frames, fps)
-        told = {name: head(features) for name, head in self.heads.items()}  # (B, T, classes)
-        struck, when, speed = self.events(features).unbind(2)  # (B, T)
+        told = self.encoder.told(features)
+        told |= {name: head(features) for name, head in self.others.items()}  # (B, T, classes)
+        struck, when, speed = told.pop("events").unbind(2)  # (B, T)
         return told | {"struck": struck, "when": when, "speed": speed}
 
 
