@@ -22,9 +22,7 @@ CLEAN, NOISY = 8.0, 4.0  # the quality of a scene's own sound, and of a damaged 
 MUSIC, NO_MUSIC = 0.9, 0.05  # likelihood of music where an instrument plays, and where none does
 NO_MUSIC_WORDS = "no music"
 LONGEST_SCENE = 4.0  # seconds of the longest clips that training captions speak of
-WORDLESS = (
-    10  # one caption in so many says nothing of the sound but its quality, so that a video alone can be asked
-)
+WORDLESS = 0.4  # share of training captions that say nothing but the quality, so that the video decides
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +138,7 @@ def _motion(text: str) -> tuple[str, str]:
 
 def training_text(scene: Scene, index: int, noisy: bool = False) -> str:
     """The caption that training reads with the `index`-th sample."""
-    if index % WORDLESS == WORDLESS - 1:
+    if random.Random(f"wordless:{index}").random() < WORDLESS:
         return SoundCaption(quality=NOISY if noisy else CLEAN).text
     return scene_caption(scene, index, noisy).text
 

@@ -75,6 +75,7 @@ class WorldSounds:
         noisy: one clip in so many is a damaged copy, labelled as one; 0: none.
         first: number of the first scene.
         silent_every: every so many steps a batch comes without frames, sound and words alone; 0: never.
+        frame_age: as in the transformer's settings.
         folder: where what the networks made is kept for other runs, and for processes beside this one.
     """
 
@@ -92,11 +93,13 @@ class WorldSounds:
         silent_every: int = 0,
         memory_bytes: int = 1 << 30,
         folder: Path | None = None,
+        frame_age: bool = False,
     ) -> None:
         self.codec, self.frames = codec, frames
         self.spec, self.seconds = replace(spec, duration=seconds), seconds
         self.blocks, self.noisy, self.first, self.split = max(scenes // BLOCK, 1), noisy, first, split
         self.silent_every, self.memory_bytes, self.folder = silent_every, memory_bytes, folder
+        self.frame_age = frame_age
         self._cache: FeatureCache | None = None
 
     def __call__(self, index: BatchIndex) -> SoundBatch:
@@ -134,7 +137,7 @@ class WorldSounds:
     def _features(self, blocks: Sequence[int]) -> dict[str, Tensor]:
         """Latents, frame features and where they are, of whole blocks: (blocks, BLOCK, ...)."""
         if self._cache is None:  # the networks stand still from the first batch on
-            clips = {"spec": asdict(self.spec), "noisy": self.noisy}
+            clips = {"spec": asdict(self.spec), "noisy": self.noisy, "age": self.frame_age}
             networks = [part for part in (self.codec, self.frames) if isinstance(part, nn.Module)]
             name = "-".join(fingerprint(part, **clips) for part in networks)
             self._cache = FeatureCache(name, folder=self.folder, memory_bytes=self.memory_bytes)
@@ -161,7 +164,8 @@ class WorldSounds:
             length = latent.shape[2]
             clips = render(scenes, latent_length(self.seconds, fps), fps=fps).permute(0, 2, 3, 4, 1)
             grids = [
-                on_grid(self.frames.encode(clip, fps).cpu(), fps, length, self.frame_rate) for clip in clips
+                on_grid(self.frames.encode(clip, fps).cpu(), fps, length, self.frame_rate, self.frame_age)
+                for clip in clips
             ]
             visual, seen = (torch.stack([grid[i] for grid in grids]) for i in range(2))
             parts.append((latent.half(), visual.half(), seen))

@@ -40,7 +40,7 @@ from kinema.world.sound import render_sound
 MEL_WEIGHT = 15.0  # this, the next and the game's 1 are the Descript Audio Codec's
 FEATURE_WEIGHT = 2.0
 KL_WEIGHT = 1e-2  # of the mean over elements; not disclosed
-WAVE_WEIGHT = 10.0  # ours: of the absolute error of the wave, a gentle pull towards the right phase
+WAVE_WEIGHT = 100.0  # ours: of the absolute error of the wave, which keeps what is loud sharp
 SPEC = WorldSpec(vocabulary="full")
 SUFFIXES = (".wav", ".flac")
 HELD_OUT = 8  # every so many recordings one is not trained on
@@ -195,7 +195,7 @@ def codec_stage(
         batches=source,
         steps=steps,
         batch_size=batch_size,
-        lr=1.5e-4,
+        lr=7e-5,
         betas=(0.9, 0.99),
         schedule="wsd",
         decay_fraction=0.3,
@@ -233,7 +233,7 @@ def adversarial_stage(
         batches=source or SoundSource(rate=codec.config.rate),
         steps=steps,
         batch_size=batch_size,
-        lr=1e-4,
+        lr=5e-5,
         betas=(0.8, 0.99),
         schedule="wsd",
         warmup_steps=min(100, steps // 10),

@@ -37,6 +37,7 @@ class AudioTransformerConfig:
         hidden: inner width of the SwiGLU; two thirds of the paper's 4 D keeps the count of its two-matrix FFN.
         latent_channels: of the sound codec (128 of DAC-VAE).
         visual_dim: width of a video frame's features (1024 of the CLIP tower).
+        frame_age: features come with a number more, how long their frame has been shown (`visual.on_grid`).
         text_dim: width of the text encoder's states (768 of T5-base).
         max_frames: latent frames of the longest training sequence (750 are 30 s); longer sound is made in windows.
         theta: base of the rotary angles.
@@ -49,6 +50,7 @@ class AudioTransformerConfig:
     hidden: int
     latent_channels: int = 128
     visual_dim: int = 1024
+    frame_age: bool = False
     text_dim: int = 768
     max_frames: int = 750
     theta: float = 20000.0
@@ -66,6 +68,11 @@ class AudioTransformerConfig:
     def head_dim(self) -> int:
         return self.dim // self.num_heads
 
+    @property
+    def shown_dim(self) -> int:
+        """Width of what comes in for a shown frame."""
+        return self.visual_dim + self.frame_age
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
         return plain_settings(self)
@@ -80,8 +87,8 @@ PRESETS: dict[str, AudioTransformerConfig] = {
     # 13b has the paper's depth, width and FFN (36, 4608, 18432); heads of 128 are inferred. The paper gives no dims for
     # 3B, and its 300M is another architecture: those two are this block at that size. `nano` is ours.
     "nano": AudioTransformerConfig(
-        dim=144, depth=6, num_heads=4, hidden=288, latent_channels=64, visual_dim=128, text_dim=128,
-        max_frames=100, qk_norm=True,
+        dim=144, depth=6, num_heads=4, hidden=288, latent_channels=96, visual_dim=128, text_dim=128,
+        frame_age=True, max_frames=100, qk_norm=True,
     ),
     "300m": AudioTransformerConfig(dim=896, depth=24, num_heads=7, hidden=2432),
     "3b": AudioTransformerConfig(dim=2816, depth=24, num_heads=22, hidden=7552),
@@ -188,7 +195,7 @@ class MovieGenAudioTransformer(nn.Module):
         super().__init__()
         self.config = config
         self.input = nn.Linear(2 * config.latent_channels, config.dim)
-        self.frames = FrameGate(config.visual_dim, config.dim)
+        self.frames = FrameGate(config.shown_dim, config.dim)
         self.text = nn.Linear(config.text_dim, config.dim)
         self.timestep = TimestepEmbedding(config.dim, config.freq_dim)
         self.modulation = SharedModulation(config.dim, 6)
@@ -228,10 +235,10 @@ class MovieGenAudioTransformer(nn.Module):
 
     def prepare(self, conditions: Conditions, keys_values: bool = True) -> Prepared:
         """What all solver steps share: projected frames and text, and every layer's keys and values of the text."""
-        if conditions.visual.shape[2] != self.config.visual_dim:
+        if conditions.visual.shape[2] != self.config.shown_dim:
             raise UserError(
                 f"the frame features are {conditions.visual.shape[2]} wide and this model takes "
-                f"{self.config.visual_dim}"
+                f"{self.config.shown_dim}"
             )
         source, mask = self.read(conditions.text)
         made = None

@@ -25,7 +25,7 @@ from kinema.systems.movie_gen.audio.clips import SoundBatch, TwoLengths, WorldSo
 from kinema.systems.movie_gen.audio.model import MovieGenAudioTransformer, preset
 from kinema.systems.movie_gen.audio.objective import masked_prediction_loss
 from kinema.systems.movie_gen.audio.parts import AudioParts, load_parts, save_parts
-from kinema.systems.movie_gen.audio.visual import FrameNet
+from kinema.systems.movie_gen.audio.visual import FrameNet, FrameNetConfig
 from kinema.text.nano import NanoTextEncoder
 from kinema.train import BatchIndex, Recipe, Stage, seed_everything
 
@@ -59,7 +59,7 @@ def world_source(
 ) -> TwoLengths:
     """Pretraining: a quarter of the clips damaged. Finetuning: clean ones, every eleventh batch without frames."""
     settings: dict[str, Any] = {"noisy": 0, "silent_every": 11} if clean else {"noisy": 4}
-    settings["folder"] = folder
+    settings |= {"folder": folder, "frame_age": parts.transformer.config.frame_age}
     first = CLEAN_SCENES if clean else 0
     short = WorldSounds(parts.codec, parts.frames, seconds=SHORT, scenes=scenes, first=first, **settings)
     long = WorldSounds(
@@ -81,7 +81,7 @@ def transformer_stage(
         "prefetch": 1,
         "log_every": 25,
         "checkpoint_every": 250,
-        "lr_scales": {"frames.gate": 5.0},  # it starts at zero and would open slowly
+        "lr_scales": {"frames.gate": 25.0},  # it starts at zero and would open slowly
     }
     return Stage(
         name=name, model=parts.transformer, loss=audio_loss(parts), batches=source, **{**defaults, **settings}
@@ -121,7 +121,7 @@ def new_parts(size: str = "nano", codec: DacVAE | None = None) -> AudioParts:
     """Untrained networks, around a trained codec if there is one."""
     codec, frames, text = (
         codec or DacVAE(DacVAEConfig.preset("nano")),
-        FrameNet(),
+        FrameNet(FrameNetConfig(heads=visual_recipe.kept_heads())),
         text_recipe.new_text_encoder(),
     )
     config = preset(size, latent_channels=codec.spec.channels, visual_dim=frames.dim, text_dim=text.dim)
