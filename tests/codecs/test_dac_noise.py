@@ -16,7 +16,7 @@ from kinema.codecs.dac_start import linear_start, principal_components
 from kinema.eval.sound import si_sdr
 
 TINY = DacVAEConfig(
-    rate=16000, latent_channels=40, rates=(2, 4), encoder_widths=(24, 32, 48), trunk=48, decoder_widths=(48, 32, 32),
+    rate=16000, latent_channels=40, rates=(2, 4), encoder_widths=(32, 32, 48), trunk=48, decoder_widths=(48, 32, 32),
     frame=16, noise=True,
 )  # fmt: skip
 
@@ -40,20 +40,20 @@ def test_every_band_is_in_one_group(bands: int) -> None:
 
 
 def test_energies_are_means_of_logarithms_beside_the_untouched_wave() -> None:
-    layer = BandEnergies(24, 16)
+    layer = BandEnergies(32, 16)
     layer.init_weights()
-    x = torch.cat([torch.full((1, 16, 3), 0.1), torch.zeros(1, 8, 3)], dim=1)
+    x = torch.cat([torch.full((1, 16, 3), 0.1), torch.zeros(1, 16, 3)], dim=1)
     out = layer(x)
     assert torch.equal(out[:, :16], x[:, :16])
-    assert torch.allclose(out[:, 16:], torch.full((1, 8, 3), 0.05 * (-2.0 + 7.0)))
+    assert torch.allclose(out[:, 16:], torch.full((1, 16, 3), 0.05 * (-2.0 + 7.0)))
 
 
 def test_noise_has_the_loudness_that_it_is_told() -> None:
-    layer = ShapedNoise(24, 16)
+    layer = ShapedNoise(32, 16)
     layer.init_weights()
-    energies = BandEnergies(24, 16)
+    energies = BandEnergies(32, 16)
     energies.init_weights()
-    x = energies(torch.cat([torch.full((1, 16, 6000), 0.01), torch.zeros(1, 8, 6000)], dim=1))
+    x = energies(torch.cat([torch.full((1, 16, 6000), 0.01), torch.zeros(1, 16, 6000)], dim=1))
     added = (layer(x) - x)[0]
     high, low = added[8:16].std().detach(), added[0].std().detach()
     assert float(high) == pytest.approx(0.01, rel=0.03)
@@ -62,10 +62,10 @@ def test_noise_has_the_loudness_that_it_is_told() -> None:
 
 
 def test_noise_is_a_function_of_the_position() -> None:
-    layer = ShapedNoise(24, 16)
+    layer = ShapedNoise(32, 16)
     layer.init_weights()
     layer.loudness.bias.data.fill_(-1.0)
-    x = torch.zeros(1, 24, 400)
+    x = torch.zeros(1, 32, 400)
     whole = layer(x)
     assert torch.equal(layer(x[..., 150:], start=150), whole[..., 150:])
     assert torch.equal(layer(x, start=PERIOD), whole)

@@ -12,7 +12,7 @@ from kinema.errors import UserError
 from kinema.settings import known_settings, named_preset
 
 WATERMARK_BITS = 16
-GROUPS = 8  # of bands, whose energies the encoder sees
+GROUPS = 16  # of bands, whose energies the encoder sees
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,8 +95,8 @@ FULL = DacVAEConfig(
     decoder_widths=(1536, 768, 384, 192, 96),
 )  # fmt: skip
 NANO = DacVAEConfig(
-    latent_channels=64, rates=(3, 4, 4), encoder_widths=(48, 64, 64, 96), trunk=96,
-    decoder_widths=(160, 96, 80, 64), frame=40, noise=True,
+    latent_channels=96, rates=(3, 4, 4), encoder_widths=(56, 64, 80, 96), trunk=96,
+    decoder_widths=(128, 96, 80, 64), frame=40, noise=True,
 )  # fmt: skip
 
 DAC_PRESETS: dict[str, DacVAEConfig] = {

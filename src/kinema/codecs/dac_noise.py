@@ -19,8 +19,8 @@ PERIOD = 7919  # positions until the noise comes again: 6.6 s of nano's, and pri
 FLOOR = 1e-12  # energy below which a band is silent
 SCALE, CENTRE = 0.05, 7.0  # energies come in as SCALE * (log10 + CENTRE), the size of the wave beside them
 LOWEST, LOUDEST = -16.0, 2.0  # natural logarithm of the noise's amplitude
-WIDER = 1.75  # a group of bands than the one below it
-WAVES = 2  # the lowest groups of bands, which the wave itself carries at first
+WIDER = 1.35  # a group of bands than the one below it
+WAVES = 1  # the lowest groups of bands, which the wave itself carries at first
 QUIETER = 3.0  # nepers that noise begins quieter there
 
 

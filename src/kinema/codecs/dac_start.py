@@ -17,9 +17,9 @@ from kinema.codecs.dac_layers import DecoderBlock, EncoderBlock, NormedConv1d, R
 from kinema.codecs.dac_noise import BandEnergies, ShapedNoise
 from kinema.codecs.dac_vae import DacVAE
 
-CURVE = 0.02  # of the Snakes between stages: nearly a straight line
-ENERGIES = 24  # channels of the latent for the bands' energies
-UNITS = 0.01  # factor on what residual units add
+CURVE = 0.002  # of the Snakes between stages: nearly a straight line
+ENERGIES = 5 / 12  # share of the latent's channels for the bands' energies
+UNITS = 0.001  # factor on what residual units add
 REST = 1e-4  # deviation of the weights that the code does not use
 SPREAD = -3.0  # of the latent before softplus: a deviation of 0.05
 
@@ -60,12 +60,13 @@ def linear_start(codec: DacVAE, sounds: Tensor) -> None:
     head.set_kernels(weight)
     down = [_conv(stage[-1]) for stage in _blocks(encoder[first : first + stages])]
     up = [_conv(stage[1]) for stage in _blocks(decoder[1 : 1 + stages])][::-1]
+    energies_kept = round(ENERGIES * config.latent_channels)
     for number, (there, back) in enumerate(zip(down, up, strict=True), start=1):
         most = min(there.kernels().shape[0], back.kernels().shape[0])
-        basis, parts = _joint(parts, there.stride, most, min(number, ENERGIES // GROUPS) * GROUPS)
+        basis, parts = _joint(parts, there.stride, most, min(number * GROUPS, energies_kept))
         _place(there, basis)
         _place(back, basis)
-    basis, parts = _joint(parts, 1, config.latent_channels, ENERGIES)
+    basis, parts = _joint(parts, 1, config.latent_channels, energies_kept)
     _place(_conv(encoder[-1]), basis)
     _place(_conv(decoder[0]), basis.transpose(0, 1))
     sizes = torch.cat([part.std((0, 2)) for part in parts])
