@@ -14,6 +14,7 @@ import pytest
 
 from kinema.cli import app, generate, making, shell
 from kinema.media import Video
+from tests.cli.sound_clips import SHORT, save_tiny_system
 
 
 @dataclass
@@ -111,3 +112,15 @@ def kinema(
         return Answer(code, out, err)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def sound_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole sound system of a few thousand untrained weights."""
+    return save_tiny_system(tmp_path_factory.mktemp("weights") / "tiny.safetensors")
+
+
+@pytest.fixture
+def sound(kinema, sound_weights):
+    """`kinema sound` with the tiny weights in one step."""
+    return lambda *args: kinema("sound", *args, "--weights", str(sound_weights), *SHORT)

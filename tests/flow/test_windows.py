@@ -23,32 +23,6 @@ def test_windows_cover_every_position_and_overlap_as_asked(size: int, window: in
     assert starts == [0] if size <= window else starts[-1] == size - window
 
 
-@pytest.mark.parametrize(("size", "window", "overlap"), [(16, 4, 2), (33, 14, 4), (9, 8, 2)])
-def test_moved_windows_still_cover_everything(size: int, window: int, overlap: int) -> None:
-    places = set()
-    for offset in range(window - overlap):
-        starts = window_starts(size, window, overlap, offset)
-        assert starts[0] == 0
-        assert starts[-1] == size - window
-        assert all(0 < b - a <= window - overlap for a, b in itertools.pairwise(starts))
-        places |= set(starts)
-    assert places == set(range(size - window + 1))
-
-
-def test_windows_that_move_repeat_by_their_generator_and_leave_local_velocities_alone() -> None:
-    def run(seed: int | None, local: bool) -> torch.Tensor:
-        noise = torch.randn(2, 1, 16, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-        generator = None if seed is None else torch.Generator().manual_seed(seed)
-        velocity = multidiffusion(
-            lambda x, t: x.sin() if local else x.mean(2, keepdim=True) - x, 4, 1, generator=generator
-        )
-        return euler(velocity, noise, linear(10))
-
-    torch.testing.assert_close(run(0, local=True), run(None, local=True))
-    assert torch.equal(run(0, local=False), run(0, local=False))
-    assert not torch.equal(run(0, local=False), run(None, local=False))
-
-
 def test_weights_ramp_at_both_ends_and_are_never_zero() -> None:
     assert taper(6, 2).tolist() == pytest.approx([1 / 3, 2 / 3, 1, 1, 2 / 3, 1 / 3])
     assert taper(4, 0).tolist() == [1.0] * 4

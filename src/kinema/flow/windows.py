@@ -14,10 +14,8 @@ import torch
 from torch import Tensor
 
 
-def window_starts(size: int, window: int, overlap: int, offset: int = 0) -> list[int]:
+def window_starts(size: int, window: int, overlap: int) -> list[int]:
     """First positions of windows that cover 0..size; neighbours share `overlap` positions, at the ends maybe more.
-
-    offset: positions by which the windows are moved to the front, 0 <= offset < window - overlap; none sticks out.
 
     Raises ValueError unless 0 <= overlap < window.
     """
@@ -25,8 +23,7 @@ def window_starts(size: int, window: int, overlap: int, offset: int = 0) -> list
         raise ValueError(f"windows of {window} cannot overlap by {overlap}: give 0 <= overlap < window")
     if size <= window:
         return [0]
-    inner = range(-offset, size - window, window - overlap)
-    return sorted({max(start, 0) for start in inner} | {size - window})
+    return [*range(0, size - window, window - overlap), size - window]
 
 
 def taper(window: int, overlap: int) -> Tensor:
@@ -45,7 +42,6 @@ def multidiffusion(
     window: int,
     overlap: int,
     axis: int = 2,
-    generator: torch.Generator | None = None,
     weights: Callable[[int, int], Tensor] = taper,
 ) -> Callable[..., Tensor]:
     """A velocity for samples of any length along `axis`, from one for at most `window` positions.
@@ -54,8 +50,6 @@ def multidiffusion(
         velocity: called as velocity(x, t, *args) with a window of x; its result may have other channels than x
             (a condition beside the sample), and must have x's size along `axis`.
         window, overlap: in positions of x along `axis`.
-        generator: if given, every evaluation draws from it (on the CPU) by how much the windows are moved, so that
-            no place is a border at every step.
         weights: of a window's positions, from (window, overlap): `taper`, with which half a window of overlap makes
             triangles, or `even`.
 
@@ -72,11 +66,8 @@ def multidiffusion(
         total: Tensor | None = None
         weight = x.new_zeros(size)
         ramp = weights(window, overlap).to(x)
-        offset = 0
-        if generator is not None:
-            offset = int(torch.randint(window - overlap, (), generator=generator))
         shape = [-1 if i == axis % x.ndim else 1 for i in range(x.ndim)]
-        for start in window_starts(size, window, overlap, offset):
+        for start in window_starts(size, window, overlap):
             part = velocity(x.narrow(axis, start, window), t, *args)
             if total is None:
                 total = part.new_zeros(
