@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from nano import SHARES, held_out, nano
 from torch import Tensor
 
 from kinema.eval.movie_gen_audio import judged
@@ -32,6 +31,8 @@ from kinema.systems.movie_gen.audio.recipe import audio_loss
 from kinema.systems.movie_gen.audio.sampling import Settings, sample
 from kinema.train import Precision, Stage, make_generator, run_stages
 from kinema.world.judges.audio import AudioJudge
+
+from nano import SHARES, held_out, nano
 
 NAME = "conditioning"
 SECONDS, CLIPS, BATCH = 2.0, 4000, 32

@@ -12,8 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from measures import loudness, seam
-from nano import SHARES, frames_of, heard, held_out, nano, sound_of
 
 from kinema.eval.reports import bars, finish, spread, summary, table
 from kinema.eval.runs import Run, arguments, run_all
@@ -21,6 +19,9 @@ from kinema.eval.sound import mel_distance
 from kinema.media import Sound
 from kinema.systems.movie_gen.audio.pipeline import blend
 from kinema.world.scene import Scene
+
+from measures import loudness, seam
+from nano import SHARES, frames_of, heard, held_out, nano, sound_of
 
 NAME = "infilling"
 SECONDS, START, END = 3.0, 1.0, 2.0

@@ -11,8 +11,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from measures import brightness, contrast
-from nano import SHARES, frames_of, heard, held_out, nano, sound_of
 
 from kinema.eval.reports import bars, finish, summary, table
 from kinema.eval.runs import Run, arguments, run_all
@@ -20,6 +18,9 @@ from kinema.media import Sound
 from kinema.systems.movie_gen.audio.clips import damaged
 from kinema.world.scene import Scene
 from kinema.world.sound.words import sound_caption
+
+from measures import brightness, contrast
+from nano import SHARES, frames_of, heard, held_out, nano, sound_of
 
 NAME = "quality"
 SECONDS = 2.0

@@ -11,8 +11,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from measures import seam
-from nano import SHARES, frames_of, heard, held_out, nano, sound_of
 from torch import Tensor
 
 from kinema.eval.reports import bars, finish, spread, summary, table
@@ -24,6 +22,9 @@ from kinema.systems.movie_gen.audio.sampling import Settings, autoregressive, sa
 from kinema.train import Precision, make_generator
 from kinema.world.scene import Scene
 from kinema.world.sound.words import sound_caption
+
+from measures import seam
+from nano import SHARES, frames_of, heard, held_out, nano, sound_of
 
 NAME = "windows"
 SECONDS = 12.0
