@@ -12,6 +12,7 @@ clips damaged, and labelled so), then on clean clips alone, ten batches with fra
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 
 from kinema.codecs import DacVAE, DacVAEConfig
 from kinema.errors import UserError
+from kinema.flow.times import logit_normal
 from kinema.systems.movie_gen.audio import text_recipe, visual_recipe
 from kinema.systems.movie_gen.audio.clips import SoundBatch, TwoLengths, WorldSounds
 from kinema.systems.movie_gen.audio.model import MovieGenAudioTransformer, preset
@@ -34,10 +36,16 @@ LONG_SCENES = 4_000_000  # number of the first scene of the long chunks
 CLEAN_SCENES = 2_000_000  # of the finetuning set
 
 
+early_times = partial(logit_normal, mean=-1.0)
+
+
 def audio_loss(
     parts: AudioParts,
 ) -> Callable[[nn.Module, SoundBatch, torch.Generator], tuple[Tensor, dict[str, Tensor]]]:
-    """Masked prediction on the codec's latents; codec, frame and text encoder stand still."""
+    """Masked prediction on the codec's latents; codec, frame and text encoder stand still.
+
+    More of the times are early ones than the paper draws: what happens, and when, is decided there.
+    """
 
     def loss(
         model: nn.Module, batch: SoundBatch, generator: torch.Generator
@@ -45,7 +53,13 @@ def audio_loss(
         device = next(model.parameters()).device
         text = parts.text.encode(batch.texts).padded(parts.text.max_tokens).to(device)
         value, logs = masked_prediction_loss(
-            model, batch.latent.to(device), batch.visual.to(device), batch.seen.to(device), text, generator
+            model,
+            batch.latent.to(device),
+            batch.visual.to(device),
+            batch.seen.to(device),
+            text,
+            generator,
+            time_law=early_times,
         )
         if isinstance(model, MovieGenAudioTransformer):
             logs = {**logs, "gate": model.frames.gate.detach().tanh().squeeze()}
@@ -55,7 +69,7 @@ def audio_loss(
 
 
 def world_source(
-    parts: AudioParts, *, clean: bool, scenes: int = 12_000, folder: Path | None = None
+    parts: AudioParts, *, clean: bool, scenes: int = 9_000, folder: Path | None = None
 ) -> TwoLengths:
     """Pretraining: a quarter of the clips damaged. Finetuning: clean ones, every eleventh batch without frames."""
     settings: dict[str, Any] = {"noisy": 0, "silent_every": 11} if clean else {"noisy": 4}
@@ -74,7 +88,7 @@ def transformer_stage(
     """What the stages of the transformer share."""
     defaults: dict[str, Any] = {
         "optimizer": "muon",
-        "lr": 2e-3,
+        "lr": 3e-3,
         "betas": (0.9, 0.95),
         "weight_decay": 0.1,
         "compile": True,
@@ -88,7 +102,9 @@ def transformer_stage(
     )
 
 
-def pretrain_stage(parts: AudioParts, steps: int = 6000, batch_size: int = 32, scenes: int = 12_000) -> Stage:
+def pretrain_stage(
+    parts: AudioParts, steps: int = 20_000, batch_size: int = 32, scenes: int = 9_000
+) -> Stage:
     """Masked prediction on the world; the paper warms up and then keeps the rate."""
     return transformer_stage(
         "pretrain",
@@ -102,7 +118,7 @@ def pretrain_stage(parts: AudioParts, steps: int = 6000, batch_size: int = 32, s
     )
 
 
-def finetune_stage(parts: AudioParts, steps: int = 1500, batch_size: int = 32, scenes: int = 6000) -> Stage:
+def finetune_stage(parts: AudioParts, steps: int = 3000, batch_size: int = 32, scenes: int = 3000) -> Stage:
     """The clean set; the rate falls in a line to nothing, and the weights are averaged."""
     return transformer_stage(
         "finetune",
