@@ -165,7 +165,15 @@ class Unseen(WorldSounds):
     """Held-out clips of a seed, as the judge is asked about them."""
 
     def __init__(self, parts: AudioParts, seed: int, clips: int) -> None:
-        super().__init__(parts.codec, parts.frames, seconds=SECONDS, scenes=clips, noisy=0, split="val")
+        super().__init__(
+            parts.codec,
+            parts.frames,
+            seconds=SECONDS,
+            scenes=clips,
+            noisy=0,
+            split="val",
+            frame_age=parts.transformer.config.frame_age,
+        )
         self.chosen = held_out(-(-clips // 8) * 8, seed, SECONDS)
 
     def scene(self, number: int) -> Any:
@@ -185,6 +193,7 @@ def main() -> None:
         scenes=train_clips,
         noisy=0,
         folder=None if given.quick else scratch() / "sounds",
+        frame_age=parts.transformer.config.frame_age,
     )
     settings = {
         "steps": steps,

@@ -103,7 +103,8 @@ def bars(figure: Any, results: Mapping[str, Any], figures: Sequence[str], marks:
             axis.axhline(marks[name], ls=":", color="grey", label="true")
         axis.set_title(name, fontsize=10)
         axis.set_xticks([])
-        axis.set_ylim(bottom=0)
+        if all(row[name]["mean"] >= 0 for row in results.values()):
+            axis.set_ylim(bottom=0)
         axis.spines[["top", "right"]].set_visible(False)
     handles, names = axis.get_legend_handles_labels()
     figure.legend(
