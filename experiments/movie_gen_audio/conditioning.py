@@ -139,9 +139,11 @@ def score(
             loss, _ = masked_prediction_loss(
                 model, batch.latent, batch.visual, batch.seen, words, make_generator(seed, "held out", first)
             )
-        losses.append(float(loss) * len(batch.texts) / clips)
+        losses.append(loss.item() * len(batch.texts) / clips)
         silent = parts.text.encode([parts_caption() for _ in batch.texts]).padded(parts.text.max_tokens)
-        told = Conditions(torch.zeros_like(batch.latent), batch.visual, batch.seen, silent)
+        told = Conditions(
+            context=torch.zeros_like(batch.latent), visual=batch.visual, seen=batch.seen, text=silent
+        )
         noise = torch.randn(batch.latent.shape, generator=make_generator(seed, "noise", first))
         latent = sample(model, told, noise, Settings(steps=steps, precision=precision.autocast))
         readings += AudioJudge.load().read(parts.codec.decode(latent, round(SECONDS * 48000)))
