@@ -15,10 +15,8 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import gc
 import json
 import os
-import platform
 import shlex
 import subprocess
 import sys
@@ -45,6 +43,8 @@ from kinema.codecs import (
 )
 from kinema.codecs.wan_weights import load_wan
 
+from measuring import ALLOCATOR, begin_peak, machine, resident
+
 CASES = {
     "tae-stream-16-tiled": "kinema TAE, stream, tiles of 16 frames and half the size in space",
     "tae-stream-16": "kinema TAE, stream, tiles of 16 frames",
@@ -56,16 +56,6 @@ CASES = {
     "diffusers-whole": "diffusers AutoencoderKLWan, whole",
     "diffusers-whole-tiled": "diffusers AutoencoderKLWan, whole, tiles of half the size in space",
 }
-# Freed memory goes back to the system at once, so that the resident set is what is held.
-ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536", "MALLOC_ARENA_MAX": "1"}
-
-
-def resident(field: str) -> float:
-    """VmRSS (now) or VmHWM (highest) of this process, in MB."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(field + ":"):
-            return int(line.split()[1]) * 1024 / 1e6
-    raise OSError(f"/proc/self/status has no {field}: this benchmark needs Linux")
 
 
 @dataclass(frozen=True)
@@ -157,9 +147,7 @@ def measure(case: str, args: argparse.Namespace) -> dict[str, float]:
     torch.manual_seed(0)
     torch.set_num_threads(args.threads)
     run, frames = prepare(case, args)
-    gc.collect()
-    Path("/proc/self/clear_refs").write_text("5")  # the highest resident set starts anew from here
-    before, begun = resident("VmRSS"), time.perf_counter()
+    before, begun = begin_peak(), time.perf_counter()
     made = run()
     seconds = time.perf_counter() - begun
     peak = resident("VmHWM") - before
@@ -167,13 +155,6 @@ def measure(case: str, args: argparse.Namespace) -> dict[str, float]:
         raise RuntimeError(f"{case} made {made.frames} frames and should have made {frames}")
     output = frames * 3 * args.size**2 * 4 / 1e6 if "whole" in case else 0.0
     return {"peak_mb": peak, "output_mb": output, "wall_s": seconds, "mean": made.mean(args.size)}
-
-
-def machine() -> str:
-    """Processor, cores and versions, in a line."""
-    names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    name = names[0].split(":")[1].strip() if names else platform.machine()
-    return f"{name}, {os.cpu_count()} cores; Python {platform.python_version()}, torch {torch.__version__}"
 
 
 def main() -> None:

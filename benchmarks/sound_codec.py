@@ -16,8 +16,6 @@ import argparse
 import datetime
 import importlib
 import json
-import os
-import platform
 import shlex
 import sys
 import time
@@ -29,6 +27,8 @@ import torch
 from torch import Tensor, nn
 
 from kinema.codecs import DacVAE, DacVAEConfig
+
+from measuring import machine
 
 TWO_SECONDS = 50  # latent frames
 
@@ -95,13 +95,6 @@ def cases(preset: str, seconds: float, folder: Path | None) -> dict[str, Callabl
         if difference > 1e-4:
             raise RuntimeError(f"{name} differs by {difference:.3g}")
     return found
-
-
-def machine() -> str:
-    """Processor, cores and versions, in a line."""
-    names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    name = names[0].split(":")[1].strip() if names else platform.machine()
-    return f"{name}, {os.cpu_count()} cores; Python {platform.python_version()}, torch {torch.__version__}"
 
 
 @torch.inference_mode()

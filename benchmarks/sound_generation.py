@@ -12,10 +12,8 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import gc
 import json
 import os
-import platform
 import shlex
 import subprocess
 import sys
@@ -30,18 +28,10 @@ import torch
 from kinema.media import Video
 from kinema.systems.movie_gen.audio.pipeline import MovieGenAudio, load
 
-# Freed memory goes back to the system at once, so that the resident set is what is held.
-ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536", "MALLOC_ARENA_MAX": "1"}
+from measuring import ALLOCATOR, begin_peak, machine, resident
+
 FPS, SIZE = 16, 64
 MINUTE = 60.0
-
-
-def resident(field: str) -> float:
-    """VmRSS (now) or VmHWM (highest) of this process, in MB."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(field + ":"):
-            return int(line.split()[1]) * 1024 / 1e6
-    raise OSError(f"/proc/self/status has no {field}: this benchmark needs Linux")
 
 
 def model(weights: Path | None) -> MovieGenAudio:
@@ -67,8 +57,7 @@ def measure(seconds: float, given: str, threads: int, weights: Path | None) -> d
         return pipeline.generate(["metal impacts over waves"], seconds=seconds, seeds=[0], videos=[video])[0]
 
     pipeline.generate(["waves"], seconds=0.2, seeds=[0], steps=1)  # what is loaded at the first call
-    gc.collect()
-    before = resident("VmRSS")
+    before = begin_peak()
     begun = time.perf_counter()
     sound = make()
     took = time.perf_counter() - begun
@@ -85,13 +74,6 @@ def measure(seconds: float, given: str, threads: int, weights: Path | None) -> d
         "peak_mb": peak,
         "sound_mb": sound.samples.nbytes / 1e6,
     }
-
-
-def machine() -> str:
-    """Processor, cores and versions, in a line."""
-    names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    name = names[0].split(":")[1].strip() if names else platform.machine()
-    return f"{name}, {os.cpu_count()} cores; Python {platform.python_version()}, torch {torch.__version__}"
 
 
 def main() -> None:
