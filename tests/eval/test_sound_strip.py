@@ -37,6 +37,16 @@ def test_marks_and_clicks_stand_at_their_times() -> None:
     assert np.argmax(second) / (right - left) == pytest.approx(0.75, abs=0.06)
 
 
+def test_a_frame_stands_where_its_time_is_on_the_spectrum() -> None:
+    frames = np.zeros((16, 20, 20, 3), dtype=np.uint8)
+    frames[4] = 255  # shown from 0.5 to 0.625 s
+    picture = sound_strip(Video(frames, 8.0), [Track("a", click(0.5))], frames=16, frame_height=24).pixels
+    columns = np.flatnonzero(~(picture == np.array(PAPER)).all((0, 2)))
+    strip = picture[30].astype(int).sum(1)
+    white = [c for c in columns if strip[c] == 3 * 255]
+    assert (np.mean(white) - columns[0]) / (columns[-1] - columns[0]) == pytest.approx(4.5 / 16, abs=0.02)
+
+
 def test_a_short_sound_and_no_track() -> None:
     assert sound_strip(FRAMES, [Track("short", click(0.0, 0.05))]).pixels.size > 0
     with pytest.raises(UserError, match="no sound to draw"):

@@ -13,7 +13,6 @@ from PIL import ImageDraw, ImageFont
 
 from kinema.errors import UserError
 from kinema.media import Image, Sound, Video
-from kinema.media.sheet import evenly_spaced
 from kinema.world.colours import SPECTRUM, ramp
 from kinema.world.sound_picture import spectrogram
 
@@ -50,7 +49,10 @@ def sound_strip(
     draw, font = ImageDraw.Draw(page), ImageFont.load_default(small)
     if title:
         draw.text((margin, margin - small // 3), title, font=font, fill=INK)
-    for slot, number in enumerate(evenly_spaced(video.num_frames, count)):
+    for slot in range(count):
+        number = int(
+            (slot + 0.5) / count * video.num_frames
+        )  # what is shown at the middle of the slot's time
         picture = PIL.Image.fromarray(video.frames[number]).resize(
             (width, height), PIL.Image.Resampling.LANCZOS
         )

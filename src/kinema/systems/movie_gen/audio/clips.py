@@ -140,7 +140,9 @@ class WorldSounds:
             clips = {"spec": asdict(self.spec), "noisy": self.noisy, "age": self.frame_age}
             networks = [part for part in (self.codec, self.frames) if isinstance(part, nn.Module)]
             name = "-".join(fingerprint(part, **clips) for part in networks)
-            self._cache = FeatureCache(name, folder=self.folder, memory_bytes=self.memory_bytes)
+            # What has no weights to be told apart by is not mixed up with another's on disk.
+            folder = self.folder if len(networks) == 2 else None
+            self._cache = FeatureCache(name, folder=folder, memory_bytes=self.memory_bytes)
         keys = [(self.split, self.first, block) for block in blocks]
         found: dict[str, Tensor] = self._cache.lookup(
             keys, lambda rows: self._made([blocks[i] for i in rows])

@@ -174,6 +174,7 @@ def fidelity(codec: DacVAE, count: int = 32, batch: int = 8) -> Mapping[str, flo
     return {"mel": float(torch.cat(mel).mean()), "si_sdr": float(torch.cat(ratio).mean())}
 
 
+@torch.no_grad()
 def finish_statistics(codec: DacVAE, source: SoundSource, batches: int = 16, size: int = 16) -> None:
     """Measure the latent's mean and deviation on training sounds and keep them with the codec.
 
@@ -195,7 +196,7 @@ def channel_sizes(latent: Tensor) -> Tensor:
 
 
 def codec_stage(
-    codec: DacVAE, source: SoundSource | None = None, steps: int = 2000, batch_size: int = 16
+    codec: DacVAE, source: SoundSource | None = None, steps: int = 1900, batch_size: int = 16
 ) -> Stage:
     """Training on spectra and waves alone, from the best linear code of training sounds."""
     source = source or SoundSource(rate=codec.config.rate)
@@ -231,7 +232,7 @@ def codec_stage(
 def adversarial_stage(
     codec: DacVAE,
     source: SoundSource | None = None,
-    steps: int = 2000,
+    steps: int = 1200,
     batch_size: int = 8,
     config: DiscriminatorConfig = SMALL,
     game: Game = "least_squares",

@@ -127,10 +127,10 @@ class MovieGenAudio:
         samples = round(seconds * self.rate)
         length = -(-samples // self.hop)
         captions = [self.caption(prompt, music, quality) for prompt in prompts]
-        rounds = []
+        empty = torch.zeros(len(prompts), self.parts.codec.spec.channels, length, device=self.device)
+        told, rounds = self._conditions(captions, empty, shown), []
         for turn in range(candidates):
             noise = torch.stack([self._noise(length, seed, turn) for seed in seeds]).to(self.device)
-            told = self._conditions(captions, torch.zeros_like(noise), shown)
             if long_form == "windows" or length <= settings.reach(self.parts.transformer):
                 latent = sampling.sample(self.parts.transformer, told, noise, settings, on_step)
             else:

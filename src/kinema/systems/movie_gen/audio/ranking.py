@@ -37,7 +37,7 @@ class Expected:
 def expected_of(frames: FrameNet, video: Video) -> Expected:
     """What a clip's frames make one expect. Of an encoder without heads: nothing."""
     told = frames.told(frames.encode(torch.from_numpy(video.frames), video.fps))
-    if not told:
+    if not told.keys() >= {"events", "material", "background"}:
         return Expected()
     struck, when, _ = told["events"].unbind(1)  # (T,)
     times = [k / video.fps + REACH * float(when[k]) for k in (struck > 0).nonzero()[:, 0].tolist()]
