@@ -231,7 +231,7 @@ def main() -> None:
         spent,
         {"settings": settings, "arms": arms},
         lambda figure: bars(figure, arms, ("impacts", "error, ms", "material", "held-out loss"), {}),
-        Path(__file__).resolve().parent,
+        folder=Path(__file__).resolve().parent,
     )
 
 

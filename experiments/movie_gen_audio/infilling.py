@@ -8,20 +8,18 @@ is made and its middle put in.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import torch
 
-from kinema.eval.reports import bars, finish, spread, summary, table
-from kinema.eval.runs import Run, arguments, run_all
+from kinema.eval.runs import arguments
 from kinema.eval.sound import mel_distance
 from kinema.media import Sound
 from kinema.systems.movie_gen.audio.pipeline import blend
 from kinema.world.scene import Scene
 
+from comparing import compare
 from measures import loudness, seam
-from nano import SHARES, frames_of, heard, held_out, nano, sound_of
+from nano import frames_of, heard, nano, sound_of
 
 NAME = "infilling"
 SECONDS, START, END = 3.0, 1.0, 2.0
@@ -73,33 +71,16 @@ def figures(sounds: list[Sound], scenes: list[Scene]) -> dict[str, float]:
 
 def main() -> None:
     """The command."""
-    given = arguments(__doc__)
-    count, steps = (3, 1) if given.quick else (64, 16)
-    _, weights = nano()
-    settings = {"scenes": count, "gap": [START, END], "seconds": SECONDS, "steps": steps, "weights": weights}
-    scenes = {seed: held_out(count, seed, SECONDS) for seed in range(given.seeds)}
-    runs, spent = run_all(
+    compare(
         NAME,
-        given,
-        [
-            Run(arm, seed, settings, lambda arm=arm, seed=seed: score(arm, seed, scenes[seed], steps))
-            for seed in scenes
-            for arm in ARMS
-        ],
-    )
-    arms = summary(runs)
-    true = [figures([sound_of(s) for s in chosen], chosen) for chosen in scenes.values()]
-    ceiling = {figure: spread([row[figure] for row in true]) for figure in FIGURES}
-    print(table(arms | {"true sound": ceiling}, FIGURES, SHARES))
-    marks = {figure: cell["mean"] for figure, cell in ceiling.items()}
-    finish(
-        NAME,
-        given,
-        spent,
-        {"settings": settings, "arms": arms, "true_sound": ceiling},
-        lambda figure: bars(figure, arms, FIGURES[:4], marks),
-        Path(__file__).resolve().parent,
-        (12, 3.2),
+        arguments(__doc__),
+        ARMS,
+        score,
+        FIGURES,
+        count=64,
+        seconds=SECONDS,
+        true=lambda scenes: figures([sound_of(s) for s in scenes], scenes),
+        gap=[START, END],
     )
 
 

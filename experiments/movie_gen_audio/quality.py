@@ -8,19 +8,17 @@ sounds, clean and damaged, through the codec.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 
-from kinema.eval.reports import bars, finish, summary, table
-from kinema.eval.runs import Run, arguments, run_all
+from kinema.eval.runs import arguments
 from kinema.media import Sound
 from kinema.systems.movie_gen.audio.clips import damaged
 from kinema.world.scene import Scene
 from kinema.world.sound.words import sound_caption
 
+from comparing import compare
 from measures import brightness, contrast
-from nano import SHARES, frames_of, heard, held_out, nano, sound_of
+from nano import frames_of, heard, nano, sound_of
 
 NAME = "quality"
 SECONDS = 2.0
@@ -54,31 +52,7 @@ def score(arm: str, seed: int, scenes: list[Scene], steps: int) -> dict[str, flo
 
 def main() -> None:
     """The command."""
-    given = arguments(__doc__)
-    count, steps = (3, 1) if given.quick else (64, 16)
-    _, weights = nano()
-    settings = {"scenes": count, "seconds": SECONDS, "steps": steps, "weights": weights}
-    scenes = {seed: held_out(count, seed, SECONDS) for seed in range(given.seeds)}
-    runs, spent = run_all(
-        NAME,
-        given,
-        [
-            Run(arm, seed, settings, lambda arm=arm, seed=seed: score(arm, seed, scenes[seed], steps))
-            for seed in scenes
-            for arm in (*QUALITIES, *TRUE)
-        ],
-    )
-    arms = summary(runs)
-    print(table(arms, FIGURES, SHARES))
-    finish(
-        NAME,
-        given,
-        spent,
-        {"settings": settings, "arms": arms},
-        lambda figure: bars(figure, arms, FIGURES[:4], {}),
-        Path(__file__).resolve().parent,
-        (12, 3.2),
-    )
+    compare(NAME, arguments(__doc__), (*QUALITIES, *TRUE), score, FIGURES, count=64, seconds=SECONDS)
 
 
 if __name__ == "__main__":

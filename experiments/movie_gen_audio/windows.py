@@ -8,13 +8,10 @@ window begins, over the usual change of the same sound.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 from torch import Tensor
 
-from kinema.eval.reports import bars, finish, spread, summary, table
-from kinema.eval.runs import Run, arguments, run_all
+from kinema.eval.runs import arguments
 from kinema.flow.windows import even, taper
 from kinema.media import Sound
 from kinema.systems.movie_gen.audio.conditions import Conditions
@@ -23,8 +20,9 @@ from kinema.train import Precision, make_generator
 from kinema.world.scene import Scene
 from kinema.world.sound.words import sound_caption
 
+from comparing import compare
 from measures import seam
-from nano import SHARES, frames_of, heard, held_out, nano, sound_of
+from nano import frames_of, heard, nano, sound_of
 
 NAME = "windows"
 SECONDS = 12.0
@@ -40,7 +38,7 @@ def make(arm: str, scene: Scene, seed: int, steps: int) -> Tensor:
     video, frames = frames_of(scene), round(SECONDS * pipeline.rate / pipeline.hop)
     shape = (1, model.config.latent_channels, frames)
     noise = torch.randn(shape, generator=make_generator(seed, "noise", scene.index))
-    told: Conditions = pipeline._conditions(
+    told: Conditions = pipeline.conditions(
         [pipeline.caption(sound_caption(scene, 0))], torch.zeros(shape), [video]
     )
     weights = even if arm == "even" else taper
@@ -73,42 +71,26 @@ def score(arm: str, seed: int, scenes: list[Scene], steps: int) -> dict[str, flo
         latent = make(arm, scene, seed, steps)
         samples = pipeline.parts.codec.decode(latent.float(), round(SECONDS * pipeline.rate))
         sounds.append(Sound(samples[0].clamp(-1, 1).numpy(), pipeline.rate))
-    jumps = [seam(torch.from_numpy(s.samples[0]), borders(arm)) for s in sounds]
+    return figures(sounds, scenes, borders(arm))
+
+
+def figures(sounds: list[Sound], scenes: list[Scene], places: list[float]) -> dict[str, float]:
+    """The figures of sounds, with seams looked for at `places` (s)."""
+    jumps = [seam(torch.from_numpy(s.samples[0]), places) for s in sounds]
     return {"seam": sum(jumps) / len(jumps)} | heard(sounds, scenes)
 
 
 def main() -> None:
     """The command."""
-    given = arguments(__doc__)
-    count, steps = (2, 1) if given.quick else (16, 16)
-    _, weights = nano()
-    settings = {"scenes": count, "seconds": SECONDS, "steps": steps, "weights": weights}
-    scenes = {seed: held_out(count, seed, SECONDS) for seed in range(given.seeds)}
-    runs, spent = run_all(
+    compare(
         NAME,
-        given,
-        [
-            Run(arm, seed, settings, lambda arm=arm, seed=seed: score(arm, seed, scenes[seed], steps))
-            for seed in scenes
-            for arm in ARMS
-        ],
-    )
-    arms = summary(runs)
-    true = []
-    for chosen in scenes.values():
-        sounds = [sound_of(s) for s in chosen]
-        jumps = [seam(torch.from_numpy(s.samples[0]), borders("even")) for s in sounds]
-        true.append({"seam": sum(jumps) / len(jumps)} | heard(sounds, chosen))
-    ceiling = {figure: spread([row[figure] for row in true]) for figure in FIGURES}
-    print(table(arms | {"true sound": ceiling}, FIGURES, SHARES))
-    marks = {figure: cell["mean"] for figure, cell in ceiling.items()}
-    finish(
-        NAME,
-        given,
-        spent,
-        {"settings": settings, "arms": arms, "true_sound": ceiling},
-        lambda figure: bars(figure, arms, FIGURES, marks),
-        Path(__file__).resolve().parent,
+        arguments(__doc__),
+        ARMS,
+        score,
+        FIGURES,
+        count=16,
+        seconds=SECONDS,
+        true=lambda scenes: figures([sound_of(s) for s in scenes], scenes, borders("even")),
     )
 
 

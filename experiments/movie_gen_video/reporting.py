@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +14,8 @@ from kinema.eval.runs import Arguments
 from judging import SHOWN
 from study import Study
 
-
-def table(results: Mapping[str, Any], figures: Sequence[str]) -> str:
-    """Markdown, mean +- standard deviation; what the judge reads in per cent."""
-    return reports.table(results, figures, (*SHOWN, "all four"))
-
-
-def finish(
-    name: str,
-    given: Arguments,
-    cpu_seconds: float,
-    result: Mapping[str, Any],
-    draw: Callable[[Any], None],
-    size: tuple[float, float] = (10, 3.2),
-) -> None:
-    """Write NAME.json and NAME.png; `draw(figure)` fills the plot."""
-    reports.finish(name, given, cpu_seconds, result, draw, Path(__file__).resolve().parent, size)
+table = partial(reports.table, shares=(*SHOWN, "all four"))  # what the judge reads stands in per cent
+finish = partial(reports.finish, folder=Path(__file__).resolve().parent)
 
 
 def report(

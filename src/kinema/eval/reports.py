@@ -58,8 +58,9 @@ def finish(
     cpu_seconds: float,
     result: Mapping[str, Any],
     draw: Callable[[Any], None],
-    folder: Path,
     size: tuple[float, float] = (10, 3.2),
+    *,
+    folder: Path,
 ) -> None:
     """Write NAME.json and NAME.png; `draw(figure)` fills the plot.
 

@@ -128,7 +128,7 @@ class MovieGenAudio:
         length = -(-samples // self.hop)
         captions = [self.caption(prompt, music, quality) for prompt in prompts]
         empty = torch.zeros(len(prompts), self.parts.codec.spec.channels, length, device=self.device)
-        told, rounds = self._conditions(captions, empty, shown), []
+        told, rounds = self.conditions(captions, empty, shown), []
         for turn in range(candidates):
             noise = torch.stack([self._noise(length, seed, turn) for seed in seeds]).to(self.device)
             if long_form == "windows" or length <= settings.reach(self.parts.transformer):
@@ -188,7 +188,7 @@ class MovieGenAudio:
         ahead = (
             0.0 if backward else (known - context) * hop / self.rate
         )  # where the canvas begins in the result
-        told = self._conditions([self.caption(prompt, music, quality)], canvas, [video], ahead)
+        told = self.conditions([self.caption(prompt, music, quality)], canvas, [video], ahead)
         noise = self._noise(canvas.shape[2], seed)[None].to(self.device)
         made = sampling.autoregressive(
             self.parts.transformer, told, noise, settings, known=context, backward=backward
@@ -243,7 +243,7 @@ class MovieGenAudio:
         first, last = max(first_gap - beside, 0), min(end_gap + beside, length)
         known = latent[:, :, first:last].clone()
         known[:, :, first_gap - first : end_gap - first] = 0.0
-        told = self._conditions(
+        told = self.conditions(
             [self.caption(prompt, music, quality)], known, [video], first * hop / self.rate
         )
         noise = self._noise(last - first, seed)[None].to(self.device)
@@ -273,7 +273,7 @@ class MovieGenAudio:
             said = replace(said, music=music.strip().rstrip("."), music_likelihood=MUSIC)
         return said.text
 
-    def _conditions(
+    def conditions(
         self, captions: Sequence[str], context: Tensor, videos: Sequence[Video | None], offset: float = 0.0
     ) -> Conditions:
         """Context (B, C, N), the frames shown from `offset` seconds on, and the captions."""
