@@ -18,7 +18,7 @@ from tests.cli.sound_clips import CLOSE, tone
 def listening(pipeline, sound_weights, monkeypatch):
     """`kinema generate` with the tiny clips and the tiny sound."""
     tiny = package.load("movie-gen-audio-nano", weights=sound_weights)
-    model = sounding.SoundModel(tiny, "nano", "abcdef012345")
+    model = sounding.making.Opened(tiny, "nano", "abcdef012345")
     monkeypatch.setattr(sounding, "open_sound", lambda *_: model)
     monkeypatch.setattr(generate, "open_sound_for", lambda *_: model)
     return pipeline

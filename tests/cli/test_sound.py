@@ -48,6 +48,22 @@ def test_the_same_seed_gives_the_same_file_and_everything_else_another(sound):
     assert (record["quality"], record["guidance_scale"], record["music"]) == (4.0, 1.0, "")
 
 
+def test_of_several_candidates_the_one_that_the_ranking_likes_best_is_kept(sound, monkeypatch):
+    clip()
+    likes = {"first": [1.0, 0.0, 0.0], "last": [0.0, 0.0, 1.0]}
+    heard = {}
+    for name, scores in likes.items():
+        monkeypatch.setattr(
+            "kinema.systems.movie_gen.audio.pipeline.Agreement", lambda _, s=scores: lambda *_: s
+        )
+        assert sound("a.mp4", "-o", f"{name}.mp4", "--candidates", "3").code == 0
+        heard[name] = Video.read(f"{name}.mp4").sound.samples
+    assert sound("a.mp4", "-o", "alone.mp4").code == 0
+    assert np.array_equal(heard["first"], Video.read("alone.mp4").sound.samples)
+    assert not np.array_equal(heard["first"], heard["last"])
+    assert read_provenance("last.mp4").settings["sound"]["candidates"] == 3
+
+
 def test_the_sound_follows_the_picture(sound):
     clip("a.mp4")
     Video(np.zeros((20, 32, 48, 3), np.uint8), 12.5).write("dark.mp4")

@@ -88,6 +88,9 @@ BAD: list[tuple[list[str], str]] = [
     (["heard.mp4", "--extend", "599"], "together at most 600"),
     (["a.mp4", "--extend", "1"], "has no sound, and --extend keeps what is there"),
     (["heard.mp4", "--extend", "1", "--infill", "0:1"], "were both given"),
+    (["a.mp4", "--candidates", "0"], "--candidates is 0 and must lie between 1 and 64"),
+    (["heard.mp4", "--extend", "1", "--candidates", "2"], "leave out --extend, or --candidates"),
+    (["heard.mp4", "--infill", "0:1", "--candidates", "2"], "leave out --infill, or --candidates"),
     (["a.mp4", "--device", "tpu"], "is not a device"),
 ]  # fmt: skip
 

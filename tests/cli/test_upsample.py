@@ -32,7 +32,7 @@ class TinyUpsampler:
 def upsampler(monkeypatch):
     tiny = TinyUpsampler()
     monkeypatch.setattr(
-        verb, "open_upsampler", lambda weights, device: verb.Upsampler(tiny, "nano", "abcdef012345")
+        verb, "open_upsampler", lambda weights, device: verb.making.Opened(tiny, "nano", "abcdef012345")
     )
     from kinema.cli import generate
 

@@ -57,6 +57,15 @@ class Model:
 
 
 @dataclass(frozen=True)
+class Opened:
+    """A loaded pipeline that works on clips, and the names under which their provenance records it."""
+
+    pipeline: Any
+    weights: str  # as in `Model`
+    weights_hash: str
+
+
+@dataclass(frozen=True)
 class Made:
     """One finished clip and what there is to say about it."""
 
@@ -109,10 +118,24 @@ def open_model(name: str, weights: str, device: str, **options: Any) -> Model:
     return Model(
         name=entry.name,
         pipeline=pipeline,
-        weights=weights if weights in ("nano", "official") else "file",
+        weights=kind_of(weights),
         weights_hash=weights_hash(path),
         options=options,
     )
+
+
+def open_for_clips(name: str, weights: str, device: str) -> Opened:
+    """Check the weights and the device of a model that takes a clip, then load it."""
+    from kinema import hub
+    from kinema.weights import weights_hash
+
+    path = hub.resolve_weights(hub.find(name), weights)
+    return Opened(hub.load(name, weights, device), kind_of(weights), weights_hash(path))
+
+
+def kind_of(weights: str) -> str:
+    """What provenance says of --weights: a path of the user's stays private."""
+    return weights if weights in ("nano", "official") else "file"
 
 
 def make(model: Model, request: Request, on_step: Callable[..., None] | None = None) -> Made:

@@ -56,6 +56,12 @@ def sound(
         typer.Option("--guidance-scale", help="How hard picture and words pull; 1 is no guidance."),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the noise.")] = 0,
+    candidates: Annotated[
+        int,
+        typer.Option(
+            "--candidates", help="Make so many, and keep the one that fits picture and words best by ear."
+        ),
+    ] = 1,
     weights: Weights = "nano",
     device: Device = "auto",
     overwrite: Annotated[
@@ -78,7 +84,13 @@ def sound(
         raise UserError(f"'{output}' is the clip itself: choose another name for the one with sound")
     wish = check_wish(
         Wish(
-            prompt=prompt, music=music, quality=quality, seed=seed, steps=steps, guidance_scale=guidance_scale
+            prompt=prompt,
+            music=music,
+            quality=quality,
+            seed=seed,
+            steps=steps,
+            guidance_scale=guidance_scale,
+            candidates=candidates,
         )
     )
     gap = None if infill is None else parse_gap(infill)
@@ -86,6 +98,9 @@ def sound(
         raise UserError(f"--extend is {extend:g} and must be more than 0 seconds")
     if gap is not None and extend is not None:
         raise UserError("--infill and --extend were both given: use one, then the other on what it wrote")
+    if candidates > 1 and (gap is not None or extend is not None):
+        flag = "--extend" if gap is None else "--infill"
+        raise UserError(f"--candidates chooses among whole sounds: leave out {flag}, or --candidates")
     check_clip(clip)
     hub.resolve_weights(hub.find(NAME), weights)
     hub.resolve_device(device)

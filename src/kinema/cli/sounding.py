@@ -19,15 +19,6 @@ NAME = "movie-gen-audio-nano"
 RECORD = "sound"  # the setting of a clip's provenance that says how its sound was made
 
 
-@dataclass(frozen=True)
-class SoundModel:
-    """A loaded model of sound and the names under which provenance records it."""
-
-    pipeline: Any
-    weights: str
-    weights_hash: str
-
-
 @dataclass(frozen=True, kw_only=True)
 class Wish:
     """What was asked for: words, music, quality and the solver's settings."""
@@ -38,9 +29,10 @@ class Wish:
     seed: int = 0
     steps: int | None = None
     guidance_scale: float | None = None
+    candidates: int = 1
 
     def settings(self) -> dict[str, Any]:
-        """What the pipeline's methods take besides the prompt and the seed."""
+        """What the pipeline's methods take besides the prompt, the seed and the number of candidates."""
         return {
             "music": self.music,
             "quality": self.quality,
@@ -64,11 +56,15 @@ def check_wish(wish: Wish) -> Wish:
             check_number(setting, value)
     if wish.seed < 0:
         raise UserError(f"--seed is {wish.seed} and must be 0 or more")
+    if not 1 <= wish.candidates <= making.MOST_CANDIDATES:
+        raise UserError(
+            f"--candidates is {wish.candidates} and must lie between 1 and {making.MOST_CANDIDATES}"
+        )
     return replace(wish, prompt=wish.prompt.strip(), music=wish.music.strip())
 
 
 def make_sound(
-    model: SoundModel,
+    model: making.Opened,
     video: Video,
     wish: Wish,
     own: Sound | None = None,
@@ -85,21 +81,16 @@ def make_sound(
     elif extend is not None:
         made = model.pipeline.extend(own, extend, **shared)
     else:
-        made = model.pipeline.sound_for(**shared, on_step=on_step)
+        made = model.pipeline.sound_for(**shared, candidates=wish.candidates, on_step=on_step)
     return made
 
 
-def open_sound(weights: str, device: str) -> SoundModel:
-    """Check the weights and the device, then load."""
-    from kinema import hub
-    from kinema.weights import weights_hash
-
-    path = hub.resolve_weights(hub.find(NAME), weights)
-    kind = weights if weights in ("nano", "official") else "file"
-    return SoundModel(hub.load(NAME, weights, device), kind, weights_hash(path))
+def open_sound(weights: str, device: str) -> making.Opened:
+    """The model of sound."""
+    return making.open_for_clips(NAME, weights, device)
 
 
-def open_sound_for(name: str, device: str) -> SoundModel | None:
+def open_sound_for(name: str, device: str) -> making.Opened | None:
     """The model that makes the sound of another's clips; None where there is none, or its weights are not here."""
     from kinema import hub
 
@@ -109,7 +100,7 @@ def open_sound_for(name: str, device: str) -> SoundModel | None:
     return open_sound("nano", device)
 
 
-def sounding(model: SoundModel, made: making.Made, request: Request) -> making.Made:
+def sounding(model: making.Opened, made: making.Made, request: Request) -> making.Made:
     """What `generate` made, with sound from its frames and its prompt."""
     from kinema.systems.movie_gen.audio.captions import MUSIC, clip_caption, refuse_voices
     from kinema.systems.movie_gen.audio.pipeline import LONGEST, SHORTEST
@@ -150,6 +141,7 @@ def sounding_again(record: object, video: Video, device: str) -> Video:
         "seed": int,
         "steps": int,
         "guidance_scale": float,
+        "candidates": int,
     }
     values = {name: record.get(name) for name in kinds}
     for name, value in values.items():
@@ -167,12 +159,12 @@ def sounding_again(record: object, video: Video, device: str) -> Video:
     return _heard(model, video, wish)
 
 
-def _heard(model: SoundModel, video: Video, wish: Wish) -> Video:
+def _heard(model: making.Opened, video: Video, wish: Wish) -> Video:
     made, record = make_sound(model, video, wish), told(model, video, wish, to="clip")
     return replace(video, sound=made, metadata={**video.metadata, **record})
 
 
-def told(model: SoundModel, video: Video, wish: Wish, **more: Any) -> dict[str, Any]:
+def told(model: making.Opened, video: Video, wish: Wish, **more: Any) -> dict[str, Any]:
     """Metadata of the clip: its provenance with what is to be known of its sound."""
     import torch
 
@@ -193,6 +185,7 @@ def told(model: SoundModel, video: Video, wish: Wish, **more: Any) -> dict[str, 
         "seed": wish.seed,
         "steps": STEPS if wish.steps is None else wish.steps,
         "guidance_scale": float(scale),
+        "candidates": wish.candidates,
         "threads": torch.get_num_threads(),
         **{name: value for name, value in more.items() if value is not None},
     }

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,15 +22,6 @@ if TYPE_CHECKING:
 
 NAME = "movie-gen-upsampler-nano"
 RECORD = "upsampled"  # the setting of a clip's provenance that says how it was made larger
-
-
-@dataclass(frozen=True)
-class Upsampler:
-    """A loaded upsampler and the names under which provenance records it."""
-
-    pipeline: Any
-    weights: str
-    weights_hash: str
 
 
 def upsample(
@@ -90,18 +81,13 @@ def upsample(
         print(f"wrote {output} ({count} frames of {columns}x{rows}, {seconds:.1f} s)")
 
 
-def open_upsampler(weights: str, device: str) -> Upsampler:
-    """Check the weights and the device, then load."""
-    from kinema import hub
-    from kinema.weights import weights_hash
-
-    path = hub.resolve_weights(hub.find(NAME), weights)
-    kind = weights if weights in ("nano", "official") else "file"
-    return Upsampler(hub.load(NAME, weights, device), kind, weights_hash(path))
+def open_upsampler(weights: str, device: str) -> making.Opened:
+    """The upsampler."""
+    return making.open_for_clips(NAME, weights, device)
 
 
 def enlarge(
-    model: Upsampler,
+    model: making.Opened,
     video: Video,
     *,
     seed: int,
@@ -138,7 +124,7 @@ def enlarge(
     return replace(large, metadata={**large.metadata, "kinema": told})
 
 
-def enlarged(model: Upsampler, made: making.Made, seed: int) -> making.Made:
+def enlarged(model: making.Opened, made: making.Made, seed: int) -> making.Made:
     """What `generate` made, twice as large."""
     began = time.perf_counter()
     video = enlarge(model, made.video, seed=seed)
