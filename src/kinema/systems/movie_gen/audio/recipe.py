@@ -113,7 +113,7 @@ def pretrain_stage(
         steps=steps,
         batch_size=batch_size,
         schedule="constant",
-        warmup_steps=min(100, steps // 2),
+        warmup_steps=min(200, steps // 2),
         ema_decay=0.999 if steps > 2000 else 0.9,
     )
 

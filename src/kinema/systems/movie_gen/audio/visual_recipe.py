@@ -157,7 +157,7 @@ def measure(model: nn.Module, clips: int = 256) -> dict[str, float]:
     return found
 
 
-def frame_stage(seeing: SeeingFrames, steps: int = 1500, batch_size: int = 32) -> Stage:
+def frame_stage(seeing: SeeingFrames, steps: int = 3900, batch_size: int = 32) -> Stage:
     """The training stage of the frame encoder."""
     return Stage(
         name="frames",
