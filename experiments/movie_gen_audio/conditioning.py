@@ -30,6 +30,7 @@ from kinema.systems.movie_gen.audio.parts import AudioParts
 from kinema.systems.movie_gen.audio.recipe import audio_loss
 from kinema.systems.movie_gen.audio.sampling import Settings, sample
 from kinema.train import Precision, Stage, make_generator, run_stages
+from kinema.train.cache import fingerprint
 from kinema.world.judges.audio import AudioJudge
 
 from nano import SHARES, held_out, nano
@@ -110,13 +111,13 @@ def train(
         steps=steps,
         batch_size=BATCH,
         optimizer="muon",
-        lr=2e-3,
+        lr=3e-3,
         weight_decay=0.1,
         schedule="wsd",
         decay_fraction=0.3,
         warmup_steps=min(50, steps - 1),
         ema_decay=0.98,
-        lr_scales={"frames.gate": 5.0},
+        lr_scales={"frames.gate": 25.0},
         checkpoint_every=100_000,
         compile=True,
     )
@@ -185,9 +186,9 @@ class Unseen(WorldSounds):
 def main() -> None:
     """The command."""
     given = arguments(__doc__)
-    steps, clips, train_clips, solver = (3, 8, 32, 2) if given.quick else (800, 128, CLIPS, 8)
-    pipeline, weights = nano()
-    parts = pipeline.parts
+    steps, clips, train_clips, solver = (3, 8, 32, 2) if given.quick else (1200, 128, CLIPS, 8)
+    parts = nano()[0].parts
+    frozen = "-".join(fingerprint(part)[:12] for part in (parts.codec, parts.frames, parts.text))
     source = WorldSounds(
         parts.codec,
         parts.frames,
@@ -203,7 +204,7 @@ def main() -> None:
         "clips": train_clips,
         "judged": clips,
         "solver_steps": solver,
-        "weights": weights,
+        "frozen": frozen,
     }
 
     def run(kind: type[MovieGenAudioTransformer], seed: int) -> Callable[[], dict[str, float]]:
