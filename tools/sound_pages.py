@@ -4,7 +4,7 @@
 
 For each material the first held-out scene in which something of it strikes twice or more is taken. Marks on the true
 sound are the scene's own times, on nano's those at which the judge hears an impact. With --clip one picture more,
-`clip.png`: a filmed clip's frames over its own sound and over what nano makes of it.
+`clip.webp`: a filmed clip's frames over its own sound and over what nano makes of it.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def main() -> None:
     more = {} if args.weights is None else {"weights": args.weights}
     model, judge = kinema.load("movie-gen-audio-nano", **more), AudioJudge.load()
     if args.clip is not None:
-        filmed(args.clip, model, judge, args.seed).write(args.out / "clip.png")
+        filmed(args.clip, model, judge, args.seed).write(args.out / "clip.webp")
     for material, scene in scenes():
         video = true_video(scene)
         assert video.sound is not None
@@ -79,7 +79,7 @@ def main() -> None:
             Track("nano, from the frames alone", made, [event.time for event in heard]),
         ]
         title = f"{material}: {canonical_caption(scene)}"
-        sound_strip(video, tracks, title).write(args.out / f"{material}.png")
+        sound_strip(video, tracks, title).write(args.out / f"{material}.webp")
         score = judged(reading, [scene])["impacts"]
         print(
             f"{material}: impacts F1 {score['f1']:.2f}, heard as {sorted({event.sound for event in heard})},"
