@@ -17,7 +17,7 @@ GROUND := pyproject.toml constraints.txt .ci/env
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */make \1\t/' | expand -t 18
 
-demo: $(RUN)  ## six clips and a contact sheet from the nano model, into outputs/demo
+demo: $(RUN)  ## six clips with sound and a contact sheet from the nano models, into outputs/demo
 	$(BIN)/kinema generate \
 		"a red fox bounces to the right, night sky" \
 		"a balloon rises, snow" \

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import math
-from importlib import resources
 from pathlib import Path
 
 import pytest
 import torch
 
 FOLDER = Path(__file__).resolve().parents[2] / "experiments" / "movie_gen_audio"
-WEIGHTS = resources.files("kinema.systems.movie_gen.audio").joinpath("nano.safetensors")
 
 
-@pytest.mark.skipif(not WEIGHTS.is_file(), reason="the nano weights of sound are not in this copy")
 @pytest.mark.parametrize("name", ["conditioning", "windows", "infilling", "quality"])
 def test_quick_run_writes_figures_and_a_plot(name, quick):
     quick(name)

@@ -232,7 +232,7 @@ def codec_stage(
 def adversarial_stage(
     codec: DacVAE,
     source: SoundSource | None = None,
-    steps: int = 1200,
+    steps: int = 3200,
     batch_size: int = 8,
     config: DiscriminatorConfig = SMALL,
     game: Game = "least_squares",

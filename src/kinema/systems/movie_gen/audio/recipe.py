@@ -103,7 +103,7 @@ def transformer_stage(
 
 
 def pretrain_stage(
-    parts: AudioParts, steps: int = 20_000, batch_size: int = 32, scenes: int = 9_000
+    parts: AudioParts, steps: int = 18_000, batch_size: int = 32, scenes: int = 15_000
 ) -> Stage:
     """Masked prediction on the world; the paper warms up and then keeps the rate."""
     return transformer_stage(
@@ -118,7 +118,7 @@ def pretrain_stage(
     )
 
 
-def finetune_stage(parts: AudioParts, steps: int = 3000, batch_size: int = 32, scenes: int = 3000) -> Stage:
+def finetune_stage(parts: AudioParts, steps: int = 5000, batch_size: int = 32, scenes: int = 9000) -> Stage:
     """The clean set; the rate falls in a line to nothing, and the weights are averaged."""
     return transformer_stage(
         "finetune",
@@ -126,7 +126,7 @@ def finetune_stage(parts: AudioParts, steps: int = 3000, batch_size: int = 32, s
         world_source(parts, clean=True, scenes=scenes),
         steps=steps,
         batch_size=batch_size,
-        lr=1e-3,
+        lr=2e-3,
         schedule="linear",
         warmup_steps=min(50, steps // 2),
         ema_decay=0.995 if steps > 500 else 0.9,
