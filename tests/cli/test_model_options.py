@@ -52,9 +52,9 @@ def test_compile_reaches_the_pipeline_and_the_file(kinema, pipeline, monkeypatch
     monkeypatch.chdir(tmp_path)
     pipeline.compile = lambda: compiled.append("yes")
     monkeypatch.setattr(hub, "load", lambda *given, **options: pipeline)
-    assert kinema("generate", "a cat", "--seed", "1", "-o", "plain.mp4").code == 0
+    assert kinema("generate", "a cat", "--seed", "1", "--no-sound", "-o", "plain.mp4").code == 0
     assert compiled == []
-    assert kinema("generate", "a cat", "--seed", "1", "--compile", "-o", "a.mp4").code == 0
+    assert kinema("generate", "a cat", "--seed", "1", "--no-sound", "--compile", "-o", "a.mp4").code == 0
     assert compiled == ["yes"]
     assert read_provenance("a.mp4").settings["compile"] is True
     assert kinema("rerun", "a.mp4").code == 0

@@ -177,4 +177,4 @@ def test_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ),
     )
     assert room.main(["--out", str(tmp_path / "run"), "--set", "codec.steps=7"]) == 0
-    assert [stage.steps for stage in seen["stages"]] == [7, 1200]
+    assert [stage.steps for stage in seen["stages"]] == [7, 3200]
