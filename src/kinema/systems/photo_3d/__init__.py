@@ -1,0 +1,1 @@
+"""One Shot 3D Photography (2008.12298): one photo becomes a small textured mesh with parallax."""
