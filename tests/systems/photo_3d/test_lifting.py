@@ -86,7 +86,11 @@ def test_the_middle_surface_stays_below_its_horizon():
     far = behind_square & (np.abs(image.disparity - 0.1) < 0.1)
     assert middle.sum() == 12 * 24
     assert image.y[middle].min() == 20  # the line of the horizon, carried on behind the square
-    assert set(zip(image.x[far].tolist(), image.y[far].tolist(), strict=True)) >= {(18, 8), (30, 12), (41, 19)}
+    assert set(zip(image.x[far].tolist(), image.y[far].tolist(), strict=True)) >= {
+        (18, 8),
+        (30, 12),
+        (41, 19),
+    }
 
 
 def test_curves_end_at_junctions_and_the_border():
@@ -153,7 +157,7 @@ def test_a_lattice_may_be_smaller_than_the_photo():
 
 
 @pytest.mark.parametrize(
-    "disparity, words",
+    ("disparity", "words"),
     [
         (np.full((4, 5), np.nan, np.float32), "20 of the disparities are not numbers"),
         (np.full((5, 4), 0.5, np.float32), "resize the disparity"),

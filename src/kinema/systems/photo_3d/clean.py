@@ -75,7 +75,7 @@ def _weighted_median(disparity: np.ndarray, smeared: np.ndarray, sigma: float, r
                 continue
             centre = disparity[y, x]
             count, total = 0, np.float32(0)
-            for plain in range(2):  # the second round, with equal weights, only where the first found no weight
+            for plain in range(2):  # a second round, all weights equal, where none weighed anything
                 count, total = 0, np.float32(0)
                 for v in range(max(y - radius, 0), min(y + radius + 1, height)):
                     for u in range(max(x - radius, 0), min(x + radius + 1, width)):

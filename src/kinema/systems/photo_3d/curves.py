@@ -1,8 +1,8 @@
 """Discontinuity curves: where neighbouring pixels are not linked, chained into curves that end where surfaces meet.
 
-A broken link between two pixels is a unit piece on the lattice of pixel corners. Pieces that meet two at a corner belong
-to one curve; a corner where one, three or four meet ends the curves, and so does the border. Along a curve the front
-side never changes sides: that would take two neighbours within tau that differ by more than it.
+A broken link between two pixels is a unit piece on the lattice of pixel corners. Pieces that meet two at a corner
+belong to one curve; a corner where one, three or four meet ends the curves, and so does the border. Along a curve the
+front side never changes sides: that would take two neighbours within tau that differ by more than it.
 """
 
 # E pieces, C curves
@@ -28,7 +28,7 @@ class Curves:
     back: np.ndarray  # (E,) int32, pixel on the far side
     curve: np.ndarray  # (E,) int32, ascending
     ends: np.ndarray  # (C, 2) int8: CLOSED, BORDER, FREE or JUNCTION
-    lines: np.ndarray  # (C, 2, 4) float32: x, y of an end in pixels, and the unit vector of its constraint line
+    lines: np.ndarray  # (C, 2, 4) float32: x, y of an end in pixels, unit vector of its constraint line
 
     @property
     def constrained(self) -> np.ndarray:
@@ -167,9 +167,9 @@ def _constraint_lines(
 ) -> np.ndarray:
     """The lines (C, 2, 4) from the curves' ends into the foreground.
 
-    At a T-junction that is the third curve, the one in which the nearest surface has no part, carried straight on: where
-    it vanishes behind the foreground, it is expected to continue. Everywhere else, and where it would not lead under
-    the foreground, the line is perpendicular to the curve.
+    At a T-junction that is the third curve, the one in which the nearest surface has no part, carried straight on:
+    where it vanishes behind the foreground, it is expected to continue. Everywhere else, and where it would not lead
+    under the foreground, the line is perpendicular to the curve.
     """
     curves = len(ends)
     lines = np.zeros((curves, 2, 4), np.float32)
@@ -192,8 +192,9 @@ def _constraint_lines(
     coming /= np.maximum(np.linalg.norm(coming, axis=2, keepdims=True), 1e-9)
     nearest = np.stack([values[front[first]], values[front[last - 1]]], 1)  # (C, 2)
     at = np.flatnonzero(ends.reshape(-1) == JUNCTION)
-    at = at[np.lexsort((nearest.reshape(-1)[at], corners.reshape(-1)[at]))]  # by corner, the lowest front first
-    corner, opens = np.unique(corners.reshape(-1)[at], return_index=True)
+    # By corner, the lowest front first.
+    at = at[np.lexsort((nearest.reshape(-1)[at], corners.reshape(-1)[at]))]
+    _, opens = np.unique(corners.reshape(-1)[at], return_index=True)
     meeting = np.diff(np.append(opens, len(at)))
     flat = lines.reshape(-1, 4)
     for turn in (1, 2):  # the two curves of the foreground's contour, at every T-junction at once

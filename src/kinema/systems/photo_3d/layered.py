@@ -31,7 +31,7 @@ class LayeredImage:
     y: np.ndarray  # (K,) int32, row
     colour: np.ndarray  # (K, 3) float32 in [0, 1], sRGB
     disparity: np.ndarray  # (K,) float32 in [0, 1]: 1 nearest, 0 farthest
-    neighbours: np.ndarray  # (K, 4) int32: index of the linked pixel, -1 where none; n[n[p, RIGHT], LEFT] == p
+    neighbours: np.ndarray  # (K, 4) int32: the linked pixel, -1 where none; n[n[p, RIGHT], LEFT] == p
     layer: np.ndarray  # (K,) int16: 0 for the photo's own pixels, else the step of growth that made it
     known: np.ndarray  # (K,) bool: colour known (the photo's own)
 
@@ -129,7 +129,7 @@ def reach(neighbours: np.ndarray, start: np.ndarray, dx: int, dy: int) -> np.nda
 
 
 def front_index(image: LayeredImage) -> np.ndarray:
-    """Which pixel the capture pose sees at each place: the nearest, the older of two alike. (H, W) int64, -1 for none."""
+    """Which pixel the capture pose sees at each place: (H, W) int64, the nearest, the older of two alike, or -1."""
     place = image.y.astype(np.int64) * image.width + image.x
     order = np.lexsort((-np.arange(len(image)), image.disparity))  # the nearest and oldest is written last
     seen = np.full(image.height * image.width, -1, np.int64)

@@ -35,7 +35,9 @@ class LiftSettings:
 
     def __post_init__(self) -> None:
         if self.long_side is not None and self.long_side < 2:
-            raise UserError(f"long_side={self.long_side} must be at least 2, or None for the photo's own size")
+            raise UserError(
+                f"long_side={self.long_side} must be at least 2, or None for the photo's own size"
+            )
         if not 0.0 < self.tau < 1.0 or self.sigma <= 0.0:
             raise UserError(f"tau={self.tau} must lie between 0 and 1, and sigma={self.sigma} above 0")
         for name in ("sharpen_passes", "smallest_part", "shortest_curve", "steps", "smoothing"):
@@ -43,9 +45,7 @@ class LiftSettings:
                 raise UserError(f"{name}={getattr(self, name)} must not be negative")
 
 
-def lift(
-    photo: np.ndarray, disparity: np.ndarray, settings: LiftSettings = LiftSettings()
-) -> LayeredImage:
+def lift(photo: np.ndarray, disparity: np.ndarray, settings: LiftSettings = LiftSettings()) -> LayeredImage:
     """Lift a photo (H, W, 3) uint8 by its disparity (H, W) in [0, 1], 1 nearest.
 
     The capture pose shows the photo unchanged (on the lattice's own size). Raises UserError for arrays that do not fit
