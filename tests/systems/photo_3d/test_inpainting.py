@@ -159,6 +159,14 @@ def test_the_foreground_has_no_influence_on_the_hidden_layer():
         assert hidden.sum() == inside().sum()
         assert np.array_equal(filled[0].colour[hidden], filled[1].colour[hidden])
         assert filled[0].colour[hidden].std() > 0
+    wanted = np.flatnonzero(hidden)
+    outputs = []
+    for picture in (photo, other):  # and not for want of looking: with the whole image before the network
+        image = two_layers(picture)
+        levels = pyramid(image.x, image.y, image.neighbours, len(SMALL.widths))
+        given = torch.from_numpy(image.known).float()
+        outputs.append(network.along_links(torch.from_numpy(image.colour), given, levels, wanted)[0])
+    assert torch.equal(*outputs)
     behind = np.where(inside()[..., None], photo, 255 - photo)
     changed = fill(two_layers(behind), "network", network).colour[hidden]
     assert np.abs(changed - filled[0].colour[hidden]).max() > 0.01

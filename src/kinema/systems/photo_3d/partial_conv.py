@@ -110,13 +110,12 @@ def _halved(x: np.ndarray, y: np.ndarray, links: np.ndarray) -> tuple[Level, np.
     parent = new[:-1].copy()
     # Left and up come first, as nearest-neighbour enlargement of a picture does it.
     for across, along in ((LEFT, UP), (RIGHT, UP), (LEFT, DOWN), (RIGHT, DOWN)):
-        orphans = np.flatnonzero(parent == len(kept))
-        odd_x, odd_y = x[orphans] % 2 == 1, y[orphans] % 2 == 1
-        for first, second, moves in ((across, along, (odd_x, odd_y)), (along, across, (odd_y, odd_x))):
-            at = np.where(moves[0], walk(links, orphans, first), orphans)
-            at = np.where(moves[1], walk(links, at, second), at)
-            missing = parent[orphans] == len(kept)
-            parent[orphans] = np.where(missing, new[at], parent[orphans])
+        for first, second in ((across, along), (along, across)):
+            orphans = np.flatnonzero(parent == len(kept))
+            odd = {across: x[orphans] % 2 == 1, along: y[orphans] % 2 == 1}
+            at = np.where(odd[first], walk(links, orphans, first), orphans)
+            at = np.where(odd[second], walk(links, at, second), at)
+            parent[orphans] = new[at]
     return Level(links=links, kept=kept, parent=parent), x[kept] // 2, y[kept] // 2
 
 
