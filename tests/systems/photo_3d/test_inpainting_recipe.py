@@ -73,10 +73,11 @@ def test_a_short_run_learns(tmp_path):
     stage = hole_stage(network, [photo()], steps=20, batch_size=2)
     stage.lr, stage.batches = 5e-3, Holes([photo()], side=64)
     stage.validate = None
-    before = hole_loss(network.train(), stage.batches.batch(range(8), 5), torch.Generator())[0]
+    batch = stage.batches.batch(range(8), 5)
+    before = hole_loss(network.train(), batch, torch.Generator())[0].item()
     run_stages([stage], tmp_path / "run", device="cpu", progress=False)
-    after = hole_loss(network.train(), stage.batches.batch(range(8), 5), torch.Generator())[0]
-    assert float(after) < 0.8 * float(before)
+    after = hole_loss(network.train(), batch, torch.Generator())[0].item()
+    assert after < 0.8 * before
 
 
 def test_a_recipe_of_a_folder(tmp_path):

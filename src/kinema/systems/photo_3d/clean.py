@@ -44,7 +44,7 @@ def without_specks(disparity: np.ndarray, tau: float = 0.05, smallest: int = 20)
 
 
 @compiled
-def _smeared(disparity: np.ndarray, tau: float) -> np.ndarray:
+def _smeared(disparity: np.ndarray, tau: np.float32) -> np.ndarray:
     height, width = disparity.shape
     smeared = np.zeros((height, width), np.bool_)
     for y in range(height):
@@ -57,7 +57,9 @@ def _smeared(disparity: np.ndarray, tau: float) -> np.ndarray:
 
 
 @compiled
-def _weighted_median(disparity: np.ndarray, smeared: np.ndarray, sigma: float, radius: int) -> np.ndarray:
+def _weighted_median(
+    disparity: np.ndarray, smeared: np.ndarray, sigma: np.float32, radius: int
+) -> np.ndarray:
     height, width = disparity.shape
     out = disparity.copy()
     near = np.zeros((height, width), np.bool_)  # a smeared tap lies in the window
@@ -111,7 +113,7 @@ def _root(parent: np.ndarray, index: int) -> int:
 
 
 @compiled
-def _parts(disparity: np.ndarray, tau: float) -> np.ndarray:
+def _parts(disparity: np.ndarray, tau: np.float32) -> np.ndarray:
     """Number each pixel by the first pixel of its part, (H*W,) int32."""
     height, width = disparity.shape
     parent = np.empty(height * width, np.int32)

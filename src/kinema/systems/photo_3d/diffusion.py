@@ -69,7 +69,12 @@ def _spread(filled: np.ndarray, known: np.ndarray, links: np.ndarray, unknown: n
 
 @compiled
 def _relax(
-    filled: np.ndarray, links: np.ndarray, order: np.ndarray, sweeps: int, factor: float, tolerance: float
+    filled: np.ndarray,
+    links: np.ndarray,
+    order: np.ndarray,
+    sweeps: int,
+    factor: np.float32,
+    tolerance: np.float32,
 ) -> None:
     """Sweep to and fro over the pixels `order` until none changes by more than the tolerance."""
     for sweep in range(sweeps):

@@ -56,7 +56,7 @@ def _directions(start: np.ndarray, target: np.ndarray, width: int) -> np.ndarray
 
 @compiled
 def _crosses(
-    x: int, y: int, u: int, v: int, lines: np.ndarray, constrained: np.ndarray, curve: int, length: float
+    x: int, y: int, u: int, v: int, lines: np.ndarray, constrained: np.ndarray, curve: int, length: np.float32
 ) -> bool:
     """Whether the step from (x, y) to (u, v) crosses one of the constraint lines of its curve."""
     for end in range(2):
@@ -92,7 +92,7 @@ def _grow(
     constrained: np.ndarray,
     height: int,
     width: int,
-    tau: float,
+    tau: np.float32,
     steps: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     places = height * width

@@ -96,14 +96,19 @@ class Farbrausch(nn.Module):
             elif isinstance(module, nn.BatchNorm2d):
                 module.reset_parameters()
 
+    @staticmethod
+    def stages(side: nn.ModuleList) -> list[Stage]:
+        """The stages of the encoder or the decoder, the finest first."""
+        return [stage for stage in side if isinstance(stage, Stage)]
+
     def forward(self, colour: Tensor, known: Tensor) -> Tensor:
         """Colours (B, 3, H, W) in [-1, 1] and where they are known (B, 1, H, W) -> colours (B, 3, H, W) everywhere."""
         skips: list[Masked] = [(colour, known)]
-        for stage in self.encoder:
+        for stage in self.stages(self.encoder):
             x, mask = stage.conv([skips[-1]])
             skips.append((stage.finish(x), mask))
         x, mask = skips.pop()
-        for stage in reversed(self.decoder):
+        for stage in reversed(self.stages(self.decoder)):
             height, width = skips[-1][0].shape[2:]
             up = (_doubled(x)[..., :height, :width], _doubled(mask)[..., :height, :width])
             x, mask = stage.conv([up, skips.pop()])
@@ -121,13 +126,13 @@ class Farbrausch(nn.Module):
             raise ValueError("the network runs along links in eval mode only: call eval() first")
         plan = _Plan.make(levels, wanted, self.config.kernels)
         skips: list[Masked] = [(colour, known)]
-        for number, stage in enumerate(self.encoder):
+        for number, stage in enumerate(self.stages(self.encoder)):
             x, mask = stage.conv.along_links([skips[-1]], plan.encoder_windows[number])
             rows = plan.encoder_rows[number]
             skips.append(_placed(stage.finish(x), mask, rows, len(levels[number + 1])))
         x, mask = skips.pop()
-        for number in reversed(range(len(self.decoder))):
-            stage, parent = self.decoder[number], torch.from_numpy(levels[number].parent)
+        for number, stage in reversed(list(enumerate(self.stages(self.decoder)))):
+            parent = torch.from_numpy(levels[number].parent)
             # One row more, unknown, is the parent of those that have none.
             up = (
                 torch.cat([x, x.new_zeros(1, x.shape[1])])[parent],

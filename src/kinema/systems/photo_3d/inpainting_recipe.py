@@ -274,6 +274,7 @@ def hole_stage(
         betas=(0.9, 0.99),
         weight_decay=0.01,
         schedule="cosine",
+        precision="fp32",
         warmup_steps=min(100, steps // 2),
         ema_decay=0.995 if steps >= 1000 else 0.0,
         log_every=20,

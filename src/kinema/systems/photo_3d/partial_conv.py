@@ -46,7 +46,8 @@ class PartialConv(nn.Module):
         kernel, padding = self.kernel, self.kernel // 2
         ones = features.new_tensor([x.shape[1] for x, _ in parts]).view(1, -1, 1, 1)
         counted = ones.expand(1, -1, kernel, kernel)
-        with torch.no_grad():
+        # Counted in full precision, whatever the values are in: half a precision cannot count to a whole window.
+        with torch.no_grad(), torch.autocast(features.device.type, enabled=False):
             masks = torch.cat([mask for _, mask in parts], 1)
             known = F.conv2d(masks, counted, stride=self.stride, padding=padding)
         raw = F.conv2d(features, self.weight, stride=self.stride, padding=padding)
