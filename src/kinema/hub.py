@@ -1,4 +1,4 @@
-"""A name into a ready system: one table says what exists, `load` builds it. Nothing here touches the network.
+"""A name into a ready system: one table says what exists, `load` builds it. Only `download=True` touches the network.
 
     pipeline = kinema.load("movie-gen-video-nano")
 
@@ -38,13 +38,16 @@ class Entry:
     paper: str
     code_licence: str = "Apache-2.0"
     weights_licence: str = "Apache-2.0"
-    makes: str = "generate"  # the command that uses it: from text, or `upsample` and `sound` from a clip
+    makes: str = "generate"  # the command that uses it: from text; upsample, sound: from a clip; depth: from a photo
     options: tuple[str, ...] = ()  # of `generate`: compile, offload, cache
     aliases: tuple[str, ...] = ()
     bench_size: int = 512  # clips that `evaluator` judges if none else are asked for
     long_evaluator: str | None = None  # the same for clips longer than the model was trained for
     chooser: str | None = None  # (clips, prompt) -> a score for each, for --best-of
     sound: str | None = None  # the model that makes the sound of its clips
+    official: str | None = (
+        None  # (download) -> the file with the published weights, where kinema can fetch them
+    )
     planner: str | None = None  # (size, num_frames, height, width) -> kinema.train.plan.Subject
 
     @property
@@ -114,6 +117,26 @@ MODELS: Final[dict[str, Entry]] = {
             paper="https://arxiv.org/abs/2410.13720",
         ),
         Entry(
+            name="photo-3d-depth-nano",
+            aliases=("photo_3d/depth", "photo_3d/tiefenrausch", "tiefenrausch"),
+            title="Depth of One Shot 3D Photography (Tiefenrausch), nano",
+            summary="photo to relative disparity, in eight bits; takes the published weights as well",
+            builder="kinema.systems.photo_3d.depth:load",
+            recipe="kinema.systems.photo_3d.depth_recipe:recipe",
+            evaluator=None,
+            makes="depth",
+            preset="nano",
+            presets=("nano", "tiefenrausch"),
+            nano_weights="systems/photo_3d/depth_nano.safetensors",
+            official="kinema.systems.photo_3d.official:official",
+            official_weights=(
+                "3.8 MB, MIT, from github.com/facebookresearch/one_shot_3d_photography: "
+                "`kinema depth PHOTO --weights official --download` fetches them once"
+            ),
+            paper_title="One Shot 3D Photography",
+            paper="https://arxiv.org/abs/2008.12298",
+        ),
+        Entry(
             name="wan-2.1",
             aliases=("wan",),
             title="Wan 2.1, text to video",
@@ -148,7 +171,9 @@ def find(name: str) -> Entry:
     raise UserError(f"there is no model '{name}'; {closest(name, MODELS)}. `kinema models` lists them all")
 
 
-def load(name: str, weights: str | Path = "nano", device: str = "cpu", **options: Any) -> Any:
+def load(
+    name: str, weights: str | Path = "nano", device: str = "cpu", download: bool = False, **options: Any
+) -> Any:
     """Build a ready pipeline.
 
     Args:
@@ -156,29 +181,42 @@ def load(name: str, weights: str | Path = "nano", device: str = "cpu", **options
         weights: `"nano"` for those inside the package, `"official"` for published ones, or a path: to a file, or to
             the folder that was downloaded where a model is published as one.
         device: `"cpu"`, `"cuda"`, `"cuda:1"`, `"mps"`, or `"auto"` for the best that is there.
+        download: allow `"official"` to fetch the file from its owner, where this is known; never without it.
         options: what this model's builder takes besides.
 
     Raises:
         UserError: the name, the weights or the device do not exist, or the file is damaged or does not fit.
     """
     entry = find(name)
-    path = resolve_weights(entry, weights)
+    path = resolve_weights(entry, weights, download)
     device = resolve_device(device)
     return resolve(entry.builder)(path, device, **options)
 
 
-def resolve_weights(entry: Entry, weights: str | Path) -> Path:
-    """Turn `"nano"`, `"official"` or a path into what exists and whose header is sound. Imports no torch."""
+def resolve_weights(entry: Entry, weights: str | Path, download: bool = False) -> Path:
+    """Turn `"nano"`, `"official"` or a path into what exists and whose header is sound. Imports no torch.
+
+    With `download`, official weights that are not here yet are fetched, where the table says how.
+    """
     if entry.nano_weights is None:
         if str(weights) in ("nano", "official"):
             raise UserError(f"the weights of {entry.name} are not inside kinema: {entry.official_weights}")
         path = Path(weights)
         check_weights_folder(path)
         return path
+    if str(weights) == "official" and entry.official is not None:
+        fetched: Path = resolve(entry.official)(download)
+        return fetched
     if str(weights) == "official":
         raise UserError(f"{entry.official_weights}: use weights='nano', or a path to weights of your own")
     if str(weights) == "nano":
         nano = entry.nano_path
+        if nano is None and entry.official is not None:
+            raise UserError(
+                f"this copy of kinema has no nano weights of {entry.name}: use --weights official --download to fetch "
+                f"the published ones from their owner, or train some with `kinema train {entry.name} --out RUN` and "
+                "pass the file with --weights FILE"
+            )
         if nano is None:
             raise UserError(
                 f"this copy of kinema lacks the nano weights of {entry.name}: install it again, or train them "

@@ -231,6 +231,11 @@ def test_every_weight_and_range_lands_where_it_belongs(tiny, tmp_path):
     )
 
 
+def strange(shape: tuple[int, ...], **scale: object) -> bytes:
+    return operator("Int8GivenTensorFill", [], ["z"], shape=shape, values=b"1", **scale)
+
+
+SCALE = {"Y_scale": 0.1, "Y_zero_point": 0}
 SPOILED = {
     "a step is missing": ({"graph": lambda steps: steps[:4] + steps[5:]}, "is not that of Tiefenrausch"),
     "a step is doubled": ({"graph": lambda steps: steps[:4] + steps[3:]}, "is not that of Tiefenrausch"),
@@ -238,19 +243,19 @@ SPOILED = {
     "cut in the middle": ({"graph": lambda steps: steps[:40]}, "is not that of Tiefenrausch"),
     "a weight is missing": ({"filled": lambda steps: steps[2:]}, "is not in tiefenrausch_init.pb"),
     "a weight is left": (
-        {"filled": lambda s: [*s, operator("Int8GivenTensorFill", [], ["z"], shape=(1,), values=b"1", Y_scale=0.1, Y_zero_point=0)]},
+        {"filled": lambda s: [*s, strange((1,), **SCALE)]},
         "1 weights are not used, such as 'z'",
     ),
     "too few bytes": (
-        {"filled": lambda s: [operator("Int8GivenTensorFill", [], ["z"], shape=(9, 9), values=b"1", Y_scale=0.1, Y_zero_point=0), *s]},
+        {"filled": lambda s: [strange((9, 9), **SCALE), *s]},
         "has 1 values and the shape",
     ),
     "a shape beyond reason": (
-        {"filled": lambda s: [operator("Int8GivenTensorFill", [], ["z"], shape=(2**60,), values=b"1", Y_scale=0.1, Y_zero_point=0), *s]},
+        {"filled": lambda s: [strange((2**60,), **SCALE), *s]},
         "no sound shape",
     ),
     "no scale": (
-        {"filled": lambda s: [operator("Int8GivenTensorFill", [], ["z"], shape=(1,), values=b"1"), *s]},
+        {"filled": lambda s: [strange((1,)), *s]},
         "no sound scale",
     ),
 }  # fmt: skip

@@ -90,7 +90,7 @@ def test_sizes_and_settings_that_cannot_be():
         Tiefenrausch(TINY)(torch.zeros(1, 3, 32, 48))
     with pytest.raises(UserError, match="5 whole numbers"):
         TiefenrauschConfig(encoder=(8, 8))
-    with pytest.raises(UserError, match="no preset 'naon'.*nano"):
+    with pytest.raises(UserError, match=r"no preset 'naon'.*nano"):
         TiefenrauschConfig.preset("naon")
     assert TiefenrauschConfig.from_dict(TINY.to_dict()) == TINY
 
