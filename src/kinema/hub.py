@@ -38,7 +38,9 @@ class Entry:
     paper: str
     code_licence: str = "Apache-2.0"
     weights_licence: str = "Apache-2.0"
-    makes: str = "generate"  # the command that uses it: from text; upsample, sound: from a clip; depth: from a photo
+    makes: str = (
+        "generate"  # the command that uses it: from text; upsample, sound: from a clip; depth: from a photo
+    )
     options: tuple[str, ...] = ()  # of `generate`: compile, offload, cache
     aliases: tuple[str, ...] = ()
     bench_size: int = 512  # clips that `evaluator` judges if none else are asked for

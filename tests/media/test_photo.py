@@ -32,7 +32,7 @@ def exif(orientation=1, film=None):
 
 
 @pytest.mark.parametrize(
-    ("film", "height", "want"), [(28, 24, 65.47), (28, 64, 35.65), (0, 24, None), (None, 24, None)]
+    ("film", "height", "want"), [(28, 24, 65.47), (28, 64, 35.64), (0, 24, None), (None, 24, None)]
 )
 def test_the_lens_gives_the_horizontal_field_of_view(tmp_path, film, height, want):
     photo = read_photo(save(tmp_path / "a.jpg", height=height, exif=exif(film=film)))

@@ -44,7 +44,8 @@ class Intrinsics:
 
     def __post_init__(self) -> None:
         given = [value for value in dataclasses.astuple(self) if value is not None]
-        if not all(np.isfinite(given)) or self.focal <= 0 or (self.baseline or 1.0) <= 0:
+        apart = 1.0 if self.baseline is None else self.baseline
+        if not all(np.isfinite(given)) or self.focal <= 0 or apart <= 0:
             raise UserError(f"{self} is no camera: expected finite numbers, focal and baseline above 0")
 
 

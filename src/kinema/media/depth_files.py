@@ -48,7 +48,16 @@ def read_depth(path: PathLike) -> Depth:
         return _read_exr(data, name) if suffix == ".exr" else _read_npy(data, name)
     except UserError:
         raise
-    except (OSError, SyntaxError, ValueError, KeyError, TypeError, struct.error, OverflowError) as error:
+    except (
+        OSError,
+        EOFError,
+        SyntaxError,
+        ValueError,
+        KeyError,
+        TypeError,
+        struct.error,
+        OverflowError,
+    ) as error:
         raise UserError(
             f"'{name}' is damaged or no depth map of kinema ({error}): make or copy it again"
         ) from None
@@ -158,7 +167,8 @@ def _exr(depth: Depth) -> bytes:
 def _read_exr(data: bytes, name: str) -> Depth:
     if len(data) < 8 or struct.unpack_from("<2i", data) != (_EXR_MAGIC, _EXR_VERSION):
         raise ValueError("it is not a single-part scan-line OpenEXR file")
-    position, attributes = 8, {}
+    position = 8
+    attributes: dict[str, bytes] = {}
     while data[position : position + 1] != b"\0":
         key_end = data.index(b"\0", position)
         kind_end = data.index(b"\0", key_end + 1)

@@ -46,7 +46,7 @@ def test_scenes_have_relief_and_nothing_behind_the_sky():
     assert (batch.pictures.min() >= 0, batch.pictures.max() <= 1) == (True, True)
     assert batch.disparity.isfinite().all()
     assert batch.disparity.min() >= FARTHEST * 0.9
-    assert batch.disparity.max() < 2.0
+    assert batch.disparity.max() < 2.5
     logs = batch.disparity.log().flatten(1)
     assert (logs.std(1) > 0.02).float().mean() > 0.9
     # The lower half is nearer on the whole, as in photos, but not always.
@@ -96,10 +96,12 @@ def test_textures_repeat_without_a_seam_and_differ_by_split():
 def test_the_loss_is_blind_to_mirroring_when_the_network_is():
     batch = depth_batch(range(4), "train", 32, 64)
     model = nn.Conv2d(3, 1, 1)
-    values = [
-        float(depth_recipe.depth_loss(model, batch, torch.Generator().manual_seed(k))[0]) for k in range(4)
-    ]
-    assert values == pytest.approx([values[0]] * 4, rel=0.15)
+    logs = [depth_recipe.depth_loss(model, batch, torch.Generator().manual_seed(k))[1] for k in range(4)]
+    values = [float(log["data"]) for log in logs]
+    assert values == pytest.approx([values[0]] * 4, rel=1e-4)
+    assert (
+        len({float(log["gradient"]) for log in logs}) > 1
+    )  # some were mirrored: every second pixel is another
 
 
 def test_both_stages_run_resume_and_leave_an_eight_bit_file(tmp_path, monkeypatch):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -94,6 +95,7 @@ class _Given:
         shape, values = operator.arguments.get("shape"), operator.arguments.get("values")
         if not isinstance(shape, tuple) or not all(type(n) is int and 0 < n < 2**20 for n in shape):
             raise UserError(f"the weight '{name}' of the Caffe2 file has no sound shape: download it again")
+        numbers: npt.NDArray[Any]
         if operator.type == "Int8GivenTensorFill" and isinstance(values, bytes):
             numbers = np.frombuffer(values, np.uint8)
         elif operator.type == "Int8GivenIntTensorFill" and isinstance(values, tuple):
@@ -135,7 +137,8 @@ def _range(operator: Operator) -> tuple[float, int]:
 @torch.no_grad()
 def _fill(network: Tiefenrausch, graph: Net, given: dict[str, _Given]) -> Scales:
     """Walk the graph beside the network's own data flow; every step must agree."""
-    flow, scales = dataflow(network), {}
+    flow = dataflow(network)
+    scales: Scales = {}
     sums = {frozenset(flow[name]): name for name in flow if len(flow[name]) == 2}
     held = {graph.inputs[0]: "picture"} if graph.inputs else {}  # blob -> what of ours it holds
     done: list[str] = []
@@ -192,8 +195,7 @@ def _fill(network: Tiefenrausch, graph: Net, given: dict[str, _Given]) -> Scales
 
 def _fill_conv(name: str, layer: ConvNorm, operator: Operator, given: dict[str, _Given]) -> tuple[float, int]:
     conv = layer.conv
-    (size, _), (stride, _), (pad, _) = conv.kernel_size, conv.stride, conv.padding
-    assert not isinstance(pad, str)
+    (size, _), (stride, _), pad = conv.kernel_size, conv.stride, conv.kernel_size[0] // 2
     wanted: dict[str, Any] = {"kernels": (size, size), "strides": (stride, stride), "pads": (pad,) * 4}
     wanted |= {"group": conv.groups, "dilations": (1, 1), "order": b"NHWC"}
     for key, value in wanted.items():

@@ -34,7 +34,8 @@ class DepthEstimator:
     ) -> None:
         if long_side < MULTIPLE or long_side % MULTIPLE:
             raise UserError(f"long_side={long_side} must be a multiple of {MULTIPLE}, such as {LONG_SIDE}")
-        self.network = network.to(device).eval()
+        # Channels last: most of the time goes into 1x1 and depthwise convolutions, which a CPU then does twice as fast.
+        self.network = network.to(device).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         self.device, self.long_side, self.weights_hash = torch.device(device), long_side, weights_hash
 
     def network_size(self, height: int, width: int) -> tuple[int, int]:
@@ -49,7 +50,8 @@ class DepthEstimator:
         """The network's own disparity, as small as it sees the photo: uint8 (H, W, 3) -> float32 (h, w)."""
         _check(photo)
         pixels = area_resize(photo, *self.network_size(*photo.shape[:2]))
-        x = torch.from_numpy(pixels).to(self.device).permute(2, 0, 1)[None].float() / 255  # (1, 3, h, w)
+        x = torch.from_numpy(pixels).to(self.device).permute(2, 0, 1)[None].float() / 255
+        x = x.contiguous(memory_format=torch.channels_last)  # (1, 3, h, w)
         return self.network.disparity(x)[0, 0].cpu().numpy()
 
     def estimate(self, photo: npt.NDArray[np.uint8], size: Literal["photo", "network"] = "photo") -> Depth:

@@ -13,7 +13,7 @@ followed for the first nine tenths of that and then stand still.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -61,14 +61,10 @@ def rounded_loss(
     return depth_loss(model, batch, generator)
 
 
-def scenes(steps: int, first: int = 0) -> Callable[[BatchIndex], DepthBatch]:
+def scenes(index: BatchIndex, steps: int, first: int = 0) -> DepthBatch:
     """Training scenes by their numbers, none shown twice."""
-
-    def batches(index: BatchIndex) -> DepthBatch:
-        numbers = [first + number for number in index.indices]
-        return depth_batch(numbers, "train", HEIGHT, WIDTH, progress=index.step / steps)
-
-    return batches
+    numbers = [first + number for number in index.indices]
+    return depth_batch(numbers, "train", HEIGHT, WIDTH, progress=index.step / steps)
 
 
 def measured(model: nn.Module, folder: Path, count: int = 64) -> Mapping[str, float]:
@@ -83,7 +79,7 @@ def float_stage(network: Tiefenrausch, steps: int = 12_000, batch_size: int = 16
         name="depth",
         model=network,
         loss=depth_loss,
-        batches=scenes(steps),
+        batches=lambda index: scenes(index, steps),
         steps=steps,
         batch_size=batch_size,
         lr=2e-3,
@@ -109,11 +105,11 @@ def rounded_stage(
         plain = folded(trained.eval()).state_dict()
         model.load_state_dict({**model.state_dict(), **plain})
 
-    return Stage(
+    stage = Stage(
         name="rounded",
         model=network,
         loss=rounded_loss,
-        batches=scenes(steps, first=10_000_000),
+        batches=lambda index: scenes(index, stage.steps, first=10_000_000),  # the steps may be overridden
         steps=steps,
         batch_size=batch_size,
         lr=2e-4,
@@ -126,6 +122,7 @@ def rounded_stage(
         validate=measured,
         prepare=prepare,
     )
+    return stage
 
 
 def new_rounded(config: TiefenrauschConfig) -> Tiefenrausch:

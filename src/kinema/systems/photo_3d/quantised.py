@@ -26,9 +26,17 @@ def scale_and_zero(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
     return scale, (-low / scale).round().clamp(0, STEPS)
 
 
+def clamped(x: Tensor, lowest: Tensor, highest: Tensor) -> Tensor:
+    """`x.clamp` with limits that are tensors of one value, several times as fast on a CPU, for inference."""
+    inside = torch.maximum(x, lowest)
+    return torch.minimum(inside, highest, out=inside)
+
+
 def rounded(x: Tensor, scale: Tensor, zero: Tensor) -> Tensor:
     """To the nearest of the 256 values; the gradient passes inside the range, and is 0 beyond it."""
     lowest, highest = -zero * scale, (STEPS - zero) * scale
+    if not torch.is_grad_enabled():
+        return clamped(x, lowest, highest).div_(scale).round_().mul_(scale)
     inside = x.clamp(lowest, highest)
     stepped = (inside.detach() / scale).round() * scale
     return inside + (stepped - inside).detach()
@@ -84,7 +92,8 @@ class ActivationQuantiser(nn.Module):
                 return x
         scale, zero = scale_and_zero(self.low, self.high)
         if self.mode == "clamp":
-            return x.clamp(-zero * scale, (STEPS - zero) * scale)
+            limits = -zero * scale, (STEPS - zero) * scale
+            return x.clamp(*limits) if torch.is_grad_enabled() else clamped(x, *limits)
         return rounded(x, scale, zero)
 
 

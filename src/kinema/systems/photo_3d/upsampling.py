@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -65,39 +66,35 @@ def guided_upsample(
         )
     if not np.isfinite(disparity).all():
         raise UserError("the disparity has values that are not finite: fill them before it is made larger")
-    values = torch.from_numpy(np.ascontiguousarray(disparity, np.float32))
     shrunk = PIL.Image.fromarray(photo).resize((small_columns, small_rows), PIL.Image.Resampling.BOX)
-    guide = torch.from_numpy(np.array(shrunk)).float().permute(2, 0, 1)
-    full = torch.from_numpy(np.ascontiguousarray(photo))
-    out = torch.empty(rows, columns)
-    row_cells, row_weights = _cells(rows, small_rows, reach, sigma_space)
-    column_cells, column_weights = _cells(columns, small_columns, reach, sigma_space)
-    # The colours' distance to the power of e, in one multiplication: over three channels of 0 to 255.
-    sharp = math.sqrt(1.0 / (6.0 * (255.0 * sigma_colour) ** 2))
-    guide = guide * sharp
-    # Columns are picked once, for all rows of the small map: (taps, 4, h, W)
-    table = torch.cat([guide, values[None]])  # (4, h, w)
-    wide = [table[:, :, cells] for cells in column_cells]
-    for start in range(0, rows, STRIP):
-        part = slice(start, min(start + STRIP, rows))
-        colour = full[part].permute(2, 0, 1).float() * sharp  # (3, strip, W)
-        total = torch.zeros(colour.shape[1:])
-        weights = torch.full_like(total, 1e-30)
-        for cells, near in zip(row_cells, row_weights, strict=True):
-            for taken, beside in zip(wide, column_weights, strict=True):
-                tap = taken.index_select(1, cells[part])  # (4, strip, W)
-                weight = tap[:3].sub(colour).square_().sum(0).clamp_(max=40.0).neg_().exp_()
-                weight.mul_(near[part, None]).mul_(beside)
-                weights.add_(weight)
-                total.addcmul_(weight, tap[3])
-        out[part] = total.div_(weights)
+    # Colours so scaled that their squared distance is the exponent: - |c - g|^2 = 2 c g - |g|^2 - |c|^2.
+    sharp = 1.0 / (math.sqrt(6.0) * 255.0 * sigma_colour)
+    guide = torch.from_numpy(np.array(shrunk)).permute(2, 0, 1).float() * sharp  # (3, h, w)
+    values = torch.from_numpy(np.ascontiguousarray(disparity, np.float32))
+    column_cells, column_logs = _cells(columns, small_columns, reach, sigma_space)  # (taps, W)
+    row_cells, row_logs = _cells(rows, small_rows, reach, sigma_space)  # (taps, H)
+    table = torch.stack([*guide, values, -guide.square().sum(0)])  # (5, h, w)
+    wide = table[:, :, column_cells].permute(2, 0, 1, 3).contiguous()  # (taps, 5, h, W)
+    wide[:, 4] += column_logs[:, None]
+    full, out = torch.from_numpy(np.ascontiguousarray(photo)), torch.empty(rows, columns)
+    starts = [0, *(torch.nonzero(row_cells.diff().any(0)).flatten() + 1).tolist(), rows]
+    for start, stop in pairwise(starts):  # rows between the same cells of the small map
+        near = wide[:, :, row_cells[:, start], None]  # (taps, 5, taps, 1, W)
+        colour = full[start:stop].permute(2, 0, 1).float() * sharp  # (3, R, W)
+        exponent = near[:, 4] + (row_logs[:, start:stop, None] - colour.square().sum(0))  # (taps, taps, R, W)
+        for channel in range(3):
+            exponent.addcmul_(near[:, channel], colour[channel], value=2.0)
+        weight = exponent.sub_(exponent.amax((0, 1))).exp_()
+        total = weight.sum((0, 1))
+        out[start:stop] = weight.mul_(near[:, 3]).sum((0, 1)).div_(total)
     return out.numpy()
 
 
-def _cells(count: int, small: int, reach: int, sigma: float) -> tuple[list[Tensor], list[Tensor]]:
-    """For each of `count` pixels: numbers of the 2 * reach nearest of `small` cells, and their weights."""
+def _cells(count: int, small: int, reach: int, sigma: float) -> tuple[Tensor, Tensor]:
+    """For each of `count` pixels the 2 * reach nearest of `small` cells, and the logs of their weights: (taps, count).
+
+    Beyond the border the last cell stands again.
+    """
     place = (torch.arange(count) + 0.5) * (small / count) - 0.5
-    below = place.floor()
-    numbers = [below + offset for offset in range(1 - reach, reach + 1)]
-    weights = [torch.exp(-((number - place) ** 2) / (2 * sigma**2)) for number in numbers]
-    return [number.long().clamp(0, small - 1) for number in numbers], weights
+    number = place.floor() + torch.arange(1 - reach, reach + 1)[:, None]
+    return number.long().clamp(0, small - 1), -((number - place) ** 2) / (2 * sigma**2)
