@@ -139,6 +139,7 @@ class Depth:
         """Inverse distance up to a factor, which every kind has: 1 / metres, or disparity plus doffs."""
         if self.kind == "relative_disparity":
             return self
+        values: npt.NDArray[Any]
         if self.kind == "depth_m":
             with np.errstate(divide="ignore", invalid="ignore"):
                 values = 1.0 / np.where(self.values > 0, self.values, np.nan)

@@ -91,7 +91,8 @@ def _operator(data: bytes) -> Operator:
 
 
 def _argument(data: bytes) -> tuple[str, Value]:
-    name, found = "", None
+    name = ""
+    found: Value | None = None
     floats: list[float] = []
     ints: list[int] = []
     for number, value in _fields(data):

@@ -111,4 +111,4 @@ def _check(photo: npt.NDArray[np.uint8]) -> None:
     shape, kind = getattr(photo, "shape", None), getattr(photo, "dtype", type(photo))
     if not isinstance(photo, np.ndarray) or photo.ndim != 3 or photo.shape[2] != 3 or photo.dtype != np.uint8:
         raise UserError(f"the photo has shape {shape} and type {kind}: expected uint8 (rows, columns, 3)")
-    check_shape(*photo.shape[:2], "the photo")
+    check_shape(photo.shape[0], photo.shape[1], "the photo")

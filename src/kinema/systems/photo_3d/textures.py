@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ from kinema.world import atlas, backgrounds
 TEXTURES: Final = 64  # of each split
 SIZE: Final = 128
 SOFT: Final = 8  # the first of them have no hard edges, for skies
-Array = npt.NDArray[np.float32]
+Array = npt.NDArray[Any]  # float32 in what is handed out
 
 
 @lru_cache(maxsize=256)
