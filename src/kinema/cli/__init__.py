@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from kinema import __version__
-from kinema.cli import depth, doctor, evaluate, generate, models, plan, rerun, sound, train, upsample, world
+from kinema.cli import depth, doctor, evaluate, generate, models, photo3d, plan, rerun, sound, train, upsample, world
 from kinema.cli.shell import run
 
 app = typer.Typer(
@@ -35,6 +35,7 @@ _EXAMPLES = {
     "upsample": "kinema upsample fox.mp4 -o fox_large.mp4",
     "sound": 'kinema sound fox.mp4 --prompt "soft knocks over waves" -o fox_heard.mp4',
     "depth": "kinema depth PHOTO.jpg --weights official --download",
+    "photo3d": "kinema photo3d holiday.jpg -o holiday.glb --html holiday.html",
     "plan": "kinema plan movie-gen-video --preset 30b --devices 6144 --device h100",
     "train": "kinema train movie-gen-video-nano --out runs/first --max-steps 100",
     "eval": "kinema eval movie-gen-video-nano --num-prompts 16",
@@ -50,6 +51,7 @@ _verbs: dict[str, Callable[..., None]] = {
     "upsample": upsample.upsample,
     "sound": sound.sound,
     "depth": depth.depth,
+    "photo3d": photo3d.photo3d,
     "plan": plan.plan,
     "train": train.train,
     "eval": evaluate.evaluate,

@@ -47,7 +47,7 @@ def test_the_texture_holds_every_pixel_once_and_unblended(two_layers):
     square = np.zeros(len(two_layers.x), bool)
     square[: PLACES] = two_layers.disparity[:PLACES] > 0.5
     for v, u in np.argwhere((atlas.owner >= 0) & square[atlas.owner]):
-        assert white[max(0, v - 2) : v + 3, max(0, u - 2) : u + 3].all()
+        assert white[max(0, v - 1) : v + 2, max(0, u - 1) : u + 2].all()
 
 
 def test_a_margin_repeats_what_really_comes_next(one_layer):

@@ -1,0 +1,299 @@
+"""`kinema photo3d`: a photo in, a small textured mesh out, and on request a page and a video that show it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from kinema.cli import making
+from kinema.cli.outputs import check_folder, check_output
+from kinema.cli.shell import Json, print_json
+from kinema.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from kinema.systems.photo_3d.mesh import MeshSettings, TexturedMesh
+
+LONG_SIDE = 1536  # pixels of the longer side at which a photo is lifted
+SMALLEST = 16  # pixels of the shorter side, below which there is nothing to lift
+VIDEO_SIDE, FPS, SECONDS = 960, 30, 4
+OVERSCAN = 1.06  # a video shows the photo a little larger, so that its rim stays out of sight
+
+
+@dataclass
+class Job:
+    """One photo, what to write for it, and what became of it."""
+
+    photo: Path
+    glb: Path
+    html: Path | None = None
+    video: Path | None = None
+    depth: Path | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def outputs(self) -> list[Path]:
+        """The files to write."""
+        return [path for path in (self.glb, self.html, self.video) if path is not None]
+
+
+def photo3d(
+    photo: Annotated[Path, typer.Argument(help="A photo, or a folder of photos.", show_default=False)],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="The .glb to write (for a folder: a folder); default: beside PHOTO."),
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", help="Write a page that shows it, too (for a folder: a folder).")
+    ] = None,
+    video: Annotated[
+        Path | None, typer.Option("--video", help="Write a camera move as .mp4, too (for a folder: a folder).")
+    ] = None,
+    path: Annotated[str, typer.Option("--path", help="The camera move: circle, dolly or swing.")] = "circle",
+    depth: Annotated[
+        Path | None,
+        typer.Option("--depth", help="Take depth from this file, as `kinema depth` writes it, not from a network."),
+    ] = None,
+    triangles: Annotated[int, typer.Option("--triangles", help="At most so many triangles.")] = 20_000,
+    size: Annotated[int, typer.Option("--size", help="At most so many bytes of .glb.")] = 1_000_000,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace outputs that are there already.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Turn a photo into a 3D photo: a small textured mesh with something behind its foreground.
+
+    The .glb opens in Blender, three.js and other viewers of glTF. The page needs nothing but a browser. A photo is
+    lifted at 1536 pixels on its longer side at most; its focal length is taken from EXIF, or 60 degrees are assumed.
+    """
+    from kinema.systems.photo_3d.mesh import MeshSettings
+    from kinema.systems.photo_3d.paths import PATHS
+
+    if path not in PATHS:
+        raise UserError(f"--path is '{path}' and must be {', '.join(PATHS[:-1])} or {PATHS[-1]}")
+    settings = MeshSettings(triangles=triangles, size=size)
+    jobs = find_jobs(photo, output, html, video, depth)
+    for job in jobs:
+        check_outputs(job, overwrite)
+    failed = dict[str, str]()
+    counter = making.counter("photo ", len(jobs), shown=not as_json and len(jobs) > 1)
+    for number, job in enumerate(jobs, 1):
+        try:
+            run(job, path, settings, overwrite)
+        except UserError as error:
+            if len(jobs) == 1:
+                raise
+            failed[job.photo.name] = str(error)
+        if counter is not None:
+            counter(number)
+    making.end_counter(counter)
+    done = [job for job in jobs if job.photo.name not in failed]
+    if as_json:
+        print_json({"photos": [report(job) for job in done], "failed": failed})
+    else:
+        for job in done:
+            print(sentence(job))
+        for name, why in failed.items():
+            print(f"left out {name}: {why}")
+    if failed:
+        raise typer.Exit(1 if done else 2)
+
+
+def find_jobs(
+    photo: Path, output: Path | None, html: Path | None, video: Path | None, depth: Path | None
+) -> list[Job]:
+    """One job for a photo, or one for each image in a folder, sorted by name."""
+    if not photo.is_dir():
+        return [Job(photo, photo.with_suffix(".glb") if output is None else output, html, video, depth)]
+    if depth is not None:
+        raise UserError("--depth is for one photo and a folder was given: run it photo by photo")
+    photos = [file for file in sorted(photo.iterdir()) if file.is_file() and _is_image(file)]
+    if not photos:
+        raise UserError(f"there is no image in the folder '{photo}': give a photo or a folder of photos")
+    names = [file.stem for file in photos]
+    stems = [file.name if names.count(file.stem) > 1 else file.stem for file in photos]
+    folder = photo if output is None else output
+    return [
+        Job(
+            file,
+            folder / f"{stem}.glb",
+            html / f"{stem}.html" if html else None,
+            video / f"{stem}.mp4" if video else None,
+        )
+        for file, stem in zip(photos, stems, strict=True)
+    ]
+
+
+def _is_image(file: Path) -> bool:
+    from kinema.media.files import kind_of, opened
+
+    with opened(file) as handle:
+        kind = kind_of(handle.read(400))
+    return kind is not None and kind.family == "image"
+
+
+def check_outputs(job: Job, overwrite: bool) -> None:
+    """Refuse what could not be written in the end, before anything is computed."""
+    check_output(job.glb, (".glb",), overwrite)
+    for made, suffixes in ((job.html, (".html", ".htm")), (job.video, (".mp4",))):
+        if made is not None:
+            check_output(made, suffixes, overwrite)
+            check_folder(made.parent)
+
+
+def run(job: Job, path: str, settings: MeshSettings, overwrite: bool) -> None:
+    """Lift one photo and write all that was asked for; the job keeps seconds and facts."""
+    from kinema.systems.photo_3d.glb import glb_bytes
+
+    def timed(stage: str, function: Callable[..., Any], *arguments: Any) -> Any:
+        began = time.perf_counter()
+        result = function(*arguments)
+        job.seconds[stage] = time.perf_counter() - began
+        return result
+
+    pixels, degrees = timed("read", read_photo, job.photo)
+    disparity = timed("depth", find_disparity, pixels, job.depth)
+    mesh = lift_photo(pixels, disparity, degrees, settings, timed)
+    data = timed("write", glb_bytes, mesh)
+    for made in job.outputs():
+        made.parent.mkdir(parents=True, exist_ok=True)
+    _write(job, mesh, data, path, overwrite, timed)
+    job.facts = {
+        "width": mesh.camera.width,
+        "height": mesh.camera.height,
+        "field_of_view": round(mesh.camera.field_of_view, 2),
+        "triangles": len(mesh.triangles),
+        "vertices": len(mesh.positions),
+        "bytes": len(data),
+    }
+
+
+def read_photo(photo: Path) -> tuple[np.ndarray, float]:
+    """The photo (H, W, 3) uint8 at the size at which it is lifted, and the degrees that it spans across."""
+    from kinema.media import Image
+    from kinema.media.files import opened
+    from kinema.media.stills import opened_picture, shrunk
+    from kinema.systems.photo_3d.camera import field_of_view_of
+
+    image = Image.read(photo)
+    if min(image.height, image.width) < SMALLEST:
+        raise UserError(
+            f"'{photo}' is {image.width}x{image.height} pixels and a 3D photo needs {SMALLEST} on a side: "
+            "give a larger one"
+        )
+    with opened(photo) as handle, opened_picture(handle, str(photo)) as picture:
+        degrees = field_of_view_of(picture.getexif(), image.width, image.height)
+    pixels = shrunk(image.pixels, LONG_SIDE)
+    if min(pixels.shape[:2]) < SMALLEST:
+        raise UserError(
+            f"'{photo}' is {image.width}x{image.height} pixels, too long a strip for a 3D photo: cut it first"
+        )
+    return pixels, degrees
+
+
+def find_disparity(pixels: np.ndarray, depth: Path | None) -> np.ndarray:
+    """Disparity (H, W) float32 in [0, 1] of the photo, from a file or from the network."""
+    import numpy as np
+    import PIL.Image
+
+    if depth is None:
+        from kinema.systems.photo_3d.depth import estimate
+
+        values = estimate(pixels).normalised()
+    else:
+        from kinema.media.depth import Depth
+
+        values = Depth.read(depth).normalised()
+    height, width = pixels.shape[:2]
+    if values.shape != (height, width):
+        given = values.shape[1] / values.shape[0] * height / width
+        if depth is not None and not 0.97 < given < 1.03:
+            raise UserError(
+                f"'{depth}' is {values.shape[1]}x{values.shape[0]} and the photo is lifted at {width}x{height}: "
+                "give depth of the same shape"
+            )
+        scaled = PIL.Image.fromarray(values.astype(np.float32)).resize((width, height), PIL.Image.Resampling.BILINEAR)
+        values = np.clip(np.asarray(scaled), 0, 1)
+    return np.ascontiguousarray(values, np.float32)
+
+
+def lift_photo(
+    pixels: np.ndarray,
+    disparity: np.ndarray,
+    degrees: float,
+    settings: MeshSettings,
+    timed: Callable[..., Any],
+) -> TexturedMesh:
+    """Photo and disparity into layers, colours behind the foreground, and a mesh."""
+    from kinema.systems.photo_3d.camera import Camera
+    from kinema.systems.photo_3d.inpainting import fill
+    from kinema.systems.photo_3d.lifting import lift
+    from kinema.systems.photo_3d.mesh import build_mesh
+
+    camera = Camera(pixels.shape[1], pixels.shape[0], degrees)
+    image = timed("layers", lift, pixels, disparity)
+    image = timed("colours", fill, image)
+    mesh: TexturedMesh = timed("mesh", build_mesh, image, camera, settings)
+    return mesh
+
+
+def _write(
+    job: Job, mesh: TexturedMesh, data: bytes, path: str, overwrite: bool, timed: Callable[..., Any]
+) -> None:
+    from kinema.media.files import write_bytes
+    from kinema.systems.photo_3d.page import write_page
+
+    write_bytes(job.glb, data, overwrite)
+    if job.html is not None:
+        timed("page", write_page, data, job.html, job.photo.stem, overwrite)
+    if job.video is not None:
+        timed("video", write_video, mesh, job.video, path, overwrite)
+
+
+def write_video(mesh: TexturedMesh, video: Path, path: str, overwrite: bool) -> None:
+    """One round of a camera path as .mp4."""
+    import math
+    from dataclasses import replace
+
+    import numpy as np
+
+    from kinema.media import Video
+    from kinema.systems.photo_3d.paths import camera_path
+    from kinema.systems.photo_3d.rasterise import render
+
+    camera = mesh.camera
+    scale = min(1.0, VIDEO_SIDE / max(camera.width, camera.height))
+    size = (max(2, round(camera.height * scale / 2) * 2), max(2, round(camera.width * scale / 2) * 2))
+    across = math.tan(math.radians(camera.field_of_view) / 2) / OVERSCAN
+    closer = replace(camera, field_of_view=math.degrees(2 * math.atan(across)))
+    positions = camera_path(path, FPS * SECONDS, mesh.median_depth)
+    frames = [render(mesh, closer, p, size, 2, mesh.median_depth)[0] for p in positions.tolist()]
+    Video(np.stack(frames), FPS).write(video, overwrite=overwrite)
+
+
+def report(job: Job) -> dict[str, Any]:
+    """What there is to say of a finished photo, for programs."""
+    return {
+        "photo": str(job.photo),
+        "files": [str(made) for made in job.outputs()],
+        **job.facts,
+        "seconds": {stage: round(seconds, 3) for stage, seconds in job.seconds.items()},
+    }
+
+
+def sentence(job: Job) -> str:
+    """What there is to say of a finished photo, for people."""
+    stages = ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in job.seconds.items())
+    facts = job.facts
+    lines = [
+        f"wrote {job.glb} ({facts['bytes'] / 1000:.0f} kB, {facts['triangles']} triangles, "
+        f"{sum(job.seconds.values()):.1f} s: {stages})"
+    ]
+    lines += [f"wrote {made}" for made in job.outputs()[1:]]
+    return "\n".join(lines)
