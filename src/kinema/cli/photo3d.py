@@ -47,18 +47,23 @@ def photo3d(
     photo: Annotated[Path, typer.Argument(help="A photo, or a folder of photos.", show_default=False)],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="The .glb to write (for a folder: a folder); default: beside PHOTO."),
+        typer.Option(
+            "--output", "-o", help="The .glb to write (for a folder: a folder); default: beside PHOTO."
+        ),
     ] = None,
     html: Annotated[
         Path | None, typer.Option("--html", help="Write a page that shows it, too (for a folder: a folder).")
     ] = None,
     video: Annotated[
-        Path | None, typer.Option("--video", help="Write a camera move as .mp4, too (for a folder: a folder).")
+        Path | None,
+        typer.Option("--video", help="Write a camera move as .mp4, too (for a folder: a folder)."),
     ] = None,
     path: Annotated[str, typer.Option("--path", help="The camera move: circle, dolly or swing.")] = "circle",
     depth: Annotated[
         Path | None,
-        typer.Option("--depth", help="Take depth from this file, as `kinema depth` writes it, not from a network."),
+        typer.Option(
+            "--depth", help="Take depth from this file, as `kinema depth` writes it, not from a network."
+        ),
     ] = None,
     triangles: Annotated[int, typer.Option("--triangles", help="At most so many triangles.")] = 20_000,
     size: Annotated[int, typer.Option("--size", help="At most so many bytes of .glb.")] = 1_000_000,
@@ -218,7 +223,9 @@ def find_disparity(pixels: np.ndarray, depth: Path | None) -> np.ndarray:
                 f"'{depth}' is {values.shape[1]}x{values.shape[0]} and the photo is lifted at {width}x{height}: "
                 "give depth of the same shape"
             )
-        scaled = PIL.Image.fromarray(values.astype(np.float32)).resize((width, height), PIL.Image.Resampling.BILINEAR)
+        scaled = PIL.Image.fromarray(values.astype(np.float32)).resize(
+            (width, height), PIL.Image.Resampling.BILINEAR
+        )
         values = np.clip(np.asarray(scaled), 0, 1)
     return np.ascontiguousarray(values, np.float32)
 

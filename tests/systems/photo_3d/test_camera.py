@@ -25,7 +25,8 @@ def test_up_in_the_photo_is_up_in_the_world():
     assert point[2] == -1
 
 
-def test_projecting_undoes_unprojecting(rng=np.random.default_rng(1)):
+def test_projecting_undoes_unprojecting():
+    rng = np.random.default_rng(1)
     camera = Camera(123, 77, field_of_view=43, near=0.5, far=30)
     x, y, disparity = rng.uniform(0, 123, 50), rng.uniform(0, 77, 50), rng.uniform(0, 1, 50)
     found, depth = camera.project(camera.unproject(x, y, disparity))

@@ -45,7 +45,7 @@ def test_the_texture_holds_every_pixel_once_and_unblended(two_layers):
     blue = (atlas.texels == np.rint(np.array([0.1, 0.2, 0.9]) * 255)).all(-1)
     assert (white | blue | (atlas.texels == 128).all(-1)).all()
     square = np.zeros(len(two_layers.x), bool)
-    square[: PLACES] = two_layers.disparity[:PLACES] > 0.5
+    square[:PLACES] = two_layers.disparity[:PLACES] > 0.5
     for v, u in np.argwhere((atlas.owner >= 0) & square[atlas.owner]):
         assert white[max(0, v - 1) : v + 2, max(0, u - 1) : u + 2].all()
 
@@ -71,7 +71,8 @@ def test_charts_do_not_share_a_jpeg_block(two_layers):
         assert blocks.setdefault(block, number) == number
 
 
-def test_packed_rectangles_do_not_overlap(rng=np.random.default_rng(0)):
+def test_packed_rectangles_do_not_overlap():
+    rng = np.random.default_rng(0)
     widths, heights = rng.integers(1, 9, 200), rng.integers(1, 9, 200)
     widths[0], heights[0] = 20, 30
     corners, (width, height) = pack(widths, heights, 128)

@@ -61,7 +61,12 @@ def test_long_segments_through_a_crowd():
     assert conflict.tolist() == [0, 1]  # twice the same
     triangles, _, conflict = triangulate(points, np.array([[0, len(points) - 1]]))
     assert len(conflict) == 0
-    assert (area(np.concatenate([points, [[-2, -2], [LIMIT + 2, -2], [LIMIT + 2] * 2, [-2, LIMIT + 2]]]), triangles) > 0).all()
+    assert (
+        area(
+            np.concatenate([points, [[-2, -2], [LIMIT + 2, -2], [LIMIT + 2] * 2, [-2, LIMIT + 2]]]), triangles
+        )
+        > 0
+    ).all()
 
 
 def test_crossing_and_touching_segments_are_reported():

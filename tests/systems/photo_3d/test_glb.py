@@ -52,7 +52,9 @@ def test_structure(mesh):
     views = [body[v["byteOffset"] :][: v["byteLength"]] for v in text["bufferViews"]]
     assert all(view["byteOffset"] % 4 == 0 for view in text["bufferViews"])
     np.testing.assert_array_equal(np.frombuffer(views[0], "<f4").reshape(-1, 3), mesh.positions)
-    np.testing.assert_allclose(np.frombuffer(views[1], "<u2").reshape(-1, 2) / 65535, mesh.texcoords, atol=1e-5)
+    np.testing.assert_allclose(
+        np.frombuffer(views[1], "<u2").reshape(-1, 2) / 65535, mesh.texcoords, atol=1e-5
+    )
     np.testing.assert_array_equal(np.frombuffer(views[2], "<u2").reshape(-1, 3), mesh.triangles)
     assert views[3] == mesh.jpeg
     position = text["accessors"][0]
@@ -116,5 +118,5 @@ def test_the_page_holds_everything_and_its_title_is_text(mesh, tmp_path):
     assert "src=" not in text.split("</style>")[0]
     write_page(data, tmp_path / "a.html")
     assert (tmp_path / "a.html").stat().st_size < 800_000
-    with pytest.raises(UserError, match="no .glb"):
+    with pytest.raises(UserError, match=r"no \.glb"):
         page(b"GIF8")

@@ -19,7 +19,7 @@ LARGEST = 4096  # of either side, before the texture is made smaller
 
 @dataclass(frozen=True, kw_only=True)
 class Atlas:
-    """Where the charts lie, and their colours; pixel p of chart c is at texel (x[p] + offset[c, 0], y[p] + offset[c, 1]).
+    """Where the charts lie, and their colours: pixel p of chart c is at texel (x[p], y[p]) + offset[c].
 
     offset: (C, 2) int32. owner: (H, W) int32, the pixel of a texel, -1 where it belongs to none.
     texels: (H, W, 3) uint8.
@@ -81,7 +81,14 @@ def _bounds(x: Array, y: Array, chart: Array, count: int) -> tuple[Array, Array]
 
 @compiled
 def _copy(
-    x: Array, y: Array, neighbours: Array, chart: Array, offset: Array, owner: Array, source: Array, region: Array
+    x: Array,
+    y: Array,
+    neighbours: Array,
+    chart: Array,
+    offset: Array,
+    owner: Array,
+    source: Array,
+    region: Array,
 ) -> None:
     """Put every pixel at its texel; over the borders of charts, the pixels that really come next."""
     height, width = owner.shape
@@ -131,7 +138,11 @@ def _dilate(source: Array, region: Array) -> None:
                 a, b = u - step, v - step
                 if 0 <= a < width and reach[v, a] + 1 < reach[v, u] and region[v // BLOCK, a // BLOCK] == own:
                     reach[v, u], source[v, u] = reach[v, a] + 1, source[v, a]
-                if 0 <= b < height and reach[b, u] + 1 < reach[v, u] and region[b // BLOCK, u // BLOCK] == own:
+                if (
+                    0 <= b < height
+                    and reach[b, u] + 1 < reach[v, u]
+                    and region[b // BLOCK, u // BLOCK] == own
+                ):
                     reach[v, u], source[v, u] = reach[b, u] + 1, source[b, u]
 
 

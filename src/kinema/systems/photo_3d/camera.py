@@ -63,7 +63,9 @@ class Camera:
         down = (np.asarray(y) - self.height / 2) / self.focal * z
         return np.stack([across, -down, -z], axis=-1)
 
-    def project(self, points: npt.ArrayLike, position: npt.ArrayLike = (0.0, 0.0, 0.0)) -> tuple[Array, Array]:
+    def project(
+        self, points: npt.ArrayLike, position: npt.ArrayLike = (0.0, 0.0, 0.0)
+    ) -> tuple[Array, Array]:
         """Photo positions (N, 2) in pixels and depths (N,) of points (N, 3), seen from `position`."""
         seen = np.asarray(points) - np.asarray(position)
         z = -seen[..., 2]

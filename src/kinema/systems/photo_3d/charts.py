@@ -102,9 +102,7 @@ def _fits(x: Array, y: Array, neighbours: Array, chart: Array, place: Array, p: 
 
 
 @compiled
-def _grow(
-    x: Array, y: Array, neighbours: Array, taken: Array, height: int, width: int, cap: int
-) -> Array:
+def _grow(x: Array, y: Array, neighbours: Array, taken: Array, height: int, width: int, cap: int) -> Array:
     """Seed charts in order of index among the pixels taken, and grow each breadth-first over links."""
     total = x.shape[0]
     chart = np.zeros(total, np.int32)

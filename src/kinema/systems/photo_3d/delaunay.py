@@ -15,7 +15,7 @@ LIMIT = 1 << 14  # of coordinates: the in-circle determinant then fits into 64 b
 
 
 def triangulate(points: Array, segments: Array) -> tuple[Array, Array, Array]:
-    """Triangles among points (N, 2), whole numbers in [0, LIMIT] no two of which agree, that contain the segments (S, 2).
+    """Triangles among points (N, 2), different whole numbers in [0, LIMIT], that contain the segments (S, 2).
 
     Gives the corners (T, 3) of the triangles on the positive side of directed segments and whatever these sides
     enclose, the segment by which each was found (T,), and the segments in conflict (C,): those that would cross another
@@ -196,7 +196,9 @@ def _find(corners: Array, across: Array, at: Array, a: int, b: int) -> tuple[int
 
 
 @compiled
-def _crossed(p: Array, corners: Array, across: Array, fixed: Array, at: Array, a: int, b: int, queue: Array) -> int:
+def _crossed(
+    p: Array, corners: Array, across: Array, fixed: Array, at: Array, a: int, b: int, queue: Array
+) -> int:
     """Sides that the segment from a to b crosses, into `queue`; -1 where it meets a point, -2 - s at segment s."""
     for way in range(1, 3):
         t = at[a]
@@ -234,7 +236,9 @@ def _crossed(p: Array, corners: Array, across: Array, fixed: Array, at: Array, a
                         i += 1
             for met in (right, left):
                 if _turn(p, a, b, met) == 0:
-                    dot = (p[met, 0] - p[a, 0]) * (p[b, 0] - p[a, 0]) + (p[met, 1] - p[a, 1]) * (p[b, 1] - p[a, 1])
+                    dot = (p[met, 0] - p[a, 0]) * (p[b, 0] - p[a, 0]) + (p[met, 1] - p[a, 1]) * (
+                        p[b, 1] - p[a, 1]
+                    )
                     if dot > 0:
                         return -1
             t = across[t, (k + way) % 3]
@@ -276,7 +280,7 @@ def _constrain(
                     u = _flip(corners, across, fixed, t, i)
                     at[c], at[d], at[e], at[f] = t, t, t, u
                     one, two = c, d
-                    ends = c == a or c == b or d == a or d == b
+                    ends = c in (a, b) or d in (a, b)
                     if ends or (_turn(p, a, b, c) > 0) == (_turn(p, a, b, d) > 0):
                         head, left = (head + 1) % len(queue), left - 1
                         continue

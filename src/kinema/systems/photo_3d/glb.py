@@ -27,15 +27,24 @@ def glb_bytes(mesh: TexturedMesh) -> bytes:
     """The mesh as a .glb: one unlit primitive with one JPEG texture; the camera of the photo stands in `extras`."""
     positions = np.ascontiguousarray(mesh.positions, "<f4")
     texcoords = np.rint(np.clip(mesh.texcoords, 0, 1) * 65535).astype("<u2")
-    small = len(positions) <= 1 << 16 and mesh.triangles.max(initial=0) < (1 << 16) - 1  # 65535 restarts a primitive
+    small = (
+        len(positions) <= 1 << 16 and mesh.triangles.max(initial=0) < (1 << 16) - 1
+    )  # 65535 restarts a primitive
     indices = mesh.triangles.astype("<u2" if small else "<u4").ravel()
     views, body = list[dict[str, Any]](), bytearray()
-    for data, target in ((positions, _VERTICES), (texcoords, _VERTICES), (indices, _INDICES), (mesh.jpeg, None)):
+    for data, target in (
+        (positions, _VERTICES),
+        (texcoords, _VERTICES),
+        (indices, _INDICES),
+        (mesh.jpeg, None),
+    ):
         raw = data if isinstance(data, bytes) else data.tobytes()
         view = {"buffer": 0, "byteOffset": len(body), "byteLength": len(raw)}
         views.append(view if target is None else {**view, "target": target})
         body += raw + bytes(-len(raw) % 4)
-    text = json.dumps(_description(mesh, positions, indices, views, len(body)), separators=(",", ":")).encode()
+    text = json.dumps(
+        _description(mesh, positions, indices, views, len(body)), separators=(",", ":")
+    ).encode()
     text += b" " * (-len(text) % 4)
     total = 12 + 8 + len(text) + 8 + len(body)
     return b"".join(

@@ -99,7 +99,9 @@ def build_mesh(image: LayeredImage, camera: Camera, settings: MeshSettings = Mes
         budget //= 2
     height, width = atlas.texels.shape[:2]
     return TexturedMesh(
-        positions=camera.unproject(flat.position[:, 0], flat.position[:, 1], flat.disparity).astype(np.float32),
+        positions=camera.unproject(flat.position[:, 0], flat.position[:, 1], flat.disparity).astype(
+            np.float32
+        ),
         texcoords=(flat.texel / (width, height)).astype(np.float32),
         triangles=np.ascontiguousarray(flat.triangles[:, ::-1]),
         texture=texture,
@@ -130,12 +132,14 @@ def _fit(texels: Array, largest: int) -> Array:
     height, width = texels.shape[:2]
     if max(height, width) <= largest:
         return texels
-    size = [max(BLOCK, round(side * largest / max(height, width) / BLOCK) * BLOCK) for side in (width, height)]
+    size = [
+        max(BLOCK, round(side * largest / max(height, width) / BLOCK) * BLOCK) for side in (width, height)
+    ]
     return np.asarray(PIL.Image.fromarray(texels).resize((size[0], size[1]), PIL.Image.Resampling.LANCZOS))
 
 
 def _compress(texture: Array, room: int, quality: int) -> bytes | None:
-    """The texture as JPEG of at most `room` bytes: at the quality asked for, or as near to it as fits; None for none."""
+    """The texture as JPEG of at most `room` bytes, at the quality asked for or as near to it as fits; None for none."""
     best, low, high = None, min(QUALITIES[0], quality), quality
     at = high
     while low <= high:

@@ -1,9 +1,9 @@
 """The borders of charts as chains of pixel sides, each shared by the charts on its two sides.
 
-A half-edge is one side of one pixel where its chart ends. Half-edges of a chart run clockwise as one sees the photo, the
-chart to the right, and follow each other in closed loops. A chain is a run of half-edges whose neighbour stays the same
-all along; the neighbour's own half-edges form the same chain backwards. Where chains end, at a corner of the lattice,
-there is a node: nodes are never moved, so that charts which share a chain share all of it.
+A half-edge is one side of one pixel where its chart ends. Half-edges of a chart run clockwise as one sees the photo,
+so that the chart is to the right, and follow each other in closed loops. A chain is a run of half-edges whose
+neighbour stays the same all along; the neighbour's own half-edges form the same chain backwards. Where chains end, at
+a corner of the lattice, there is a node: nodes are never moved, so that charts which share a chain share all of it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ class Outlines:
     def corners(self, image: LayeredImage) -> Array:
         """Photo positions (M, 2) of the half-edges' first corners."""
         x, y = image.x[self.pixel], image.y[self.pixel]
-        return np.stack([x + ((self.turn == 1) | (self.turn == 2)), y + (self.turn >= 2)], -1).astype(np.float64)
+        return np.stack([x + ((self.turn == 1) | (self.turn == 2)), y + (self.turn >= 2)], -1).astype(
+            np.float64
+        )
 
     def middles(self, image: LayeredImage) -> Array:
         """Photo positions (M, 2) of the half-edges' middles."""
@@ -83,7 +85,7 @@ def _side(turn: int) -> int:
 
 @compiled
 def _half_edges(neighbours: Array, chart: Array) -> tuple[Array, Array, Array]:
-    """number (4 K,): which half-edge a pixel's side is, -1 for none; and the pixel and side of each half-edge."""
+    """Which half-edge a pixel's side is, (4 K,), -1 for none; and the pixel and side of each half-edge."""
     total = chart.shape[0]
     number = np.full(4 * total, -1, np.int32)
     count = 0
@@ -148,7 +150,9 @@ def _chains(
             column, row = x[f] + (turns[f] == 1 or turns[f] == 2), y[f] + (turns[f] >= 2)
             first[f] = column == 0 or row == 0 or column == width or row == height
     seen = np.zeros(count, np.bool_)
-    for sweep in range(2):  # chains between nodes; then the loops without a node, which get one, on both sides
+    for sweep in range(
+        2
+    ):  # chains between nodes; then the loops without a node, which get one, on both sides
         for h in range(count):
             if seen[h] or (sweep == 0 and not first[h]):
                 continue

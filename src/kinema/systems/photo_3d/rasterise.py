@@ -61,11 +61,15 @@ def render(
 
 
 @compiled
-def _draw(screen: Array, texel: Array, triangles: Array, texture: Array, picture: Array, nearest: Array) -> None:
+def _draw(
+    screen: Array, texel: Array, triangles: Array, texture: Array, picture: Array, nearest: Array
+) -> None:
     """Draw triangles over each other; `nearest` holds 1/z of what is seen, 0 for nothing."""
     rows, columns = nearest.shape
     high, wide = texture.shape[0] - 1, texture.shape[1] - 1
-    rim = 1e-4  # pixels; a centre on the line between two triangles belongs to both, so that none falls between
+    rim = (
+        1e-4  # pixels; a centre on the line between two triangles belongs to both, so that none falls between
+    )
     for t in range(triangles.shape[0]):
         a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
         if screen[a, 2] <= 0 or screen[b, 2] <= 0 or screen[c, 2] <= 0:

@@ -44,7 +44,9 @@ class Tolerance:
         )
 
 
-def simplify(image: LayeredImage, outlines: Outlines, camera: Camera, reach: float, tolerance: Tolerance) -> Array:
+def simplify(
+    image: LayeredImage, outlines: Outlines, camera: Camera, reach: float, tolerance: Tolerance
+) -> Array:
     """Which half-edges keep the point at their middle: (M,) bool. Nodes always stay.
 
     reach: pixels by which a change of one in disparity moves a point when the viewer has moved as far as he may.
