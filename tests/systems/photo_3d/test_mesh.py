@@ -11,7 +11,7 @@ from tests.systems.photo_3d.surfaces import from_photo, soft_picture
 
 
 def psnr(one, two):
-    return 10 * np.log10(255**2 / np.mean((one.astype(float) - two) ** 2))
+    return 10 * np.log10(255**2 / max(1e-9, np.mean((one.astype(float) - two) ** 2)))
 
 
 def photo_of(image):

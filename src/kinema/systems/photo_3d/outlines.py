@@ -200,7 +200,7 @@ def _heights(
         middle[h] = disparity[p]
         if kind[h] == 2:
             middle[h] = 0.5 * (disparity[p] + disparity[neighbours[p, _side(turn)]])
-        total, met = disparity[p], 1
+        total, met = np.float64(disparity[p]), 1
         q, k = p, turn + 4
         while met < 4:  # against the clock around the corner ...
             q = neighbours[q, _side(k)]

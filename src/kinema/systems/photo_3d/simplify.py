@@ -27,7 +27,7 @@ class Tolerance:
     viewer moves. shift: of the texture. longest: of a side of a triangle at an outline.
     """
 
-    edge: float = 0.5
+    edge: float = 0.3
     cut: float = 2.0
     parallax: float = 1.0
     shift: float = 0.25
