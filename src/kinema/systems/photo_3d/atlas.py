@@ -30,17 +30,18 @@ class Atlas:
     texels: Array
 
 
-def lay_out(image: LayeredImage, chart: Array) -> tuple[Array, tuple[int, int]]:
+def lay_out(image: LayeredImage, chart: Array, side: int = LARGEST) -> tuple[Array, tuple[int, int]]:
     """Offsets (C, 2) of the charts and the size (width, height) of the texture, a multiple of the block.
 
-    Raises UserError where that would be more than 4096 on a side.
+    Nothing is longer than `side` where all fits so. Raises UserError where it would be more than 4096.
     """
     low, high = _bounds(image.x, image.y, chart, int(chart.max()) + 1)
     low[0], high[0] = 0, (image.width, image.height)
     margin = np.full(len(low), 2 * PADDING)
     margin[0] = PADDING  # the photo lies in the corner, where the texture ends
     blocks = -(-(high - low + margin[:, None]) // BLOCK)
-    packed = pack(blocks[:, 0].astype(np.int64), blocks[:, 1].astype(np.int64), LARGEST // BLOCK)
+    widths, heights = blocks.T.astype(np.int64)
+    packed = pack(widths, heights, side // BLOCK) or pack(widths, heights, LARGEST // BLOCK)
     if packed is None:
         raise UserError(
             f"the texture of a photo of {image.width}x{image.height} pixels does not fit into {LARGEST}x{LARGEST}: "
@@ -52,9 +53,9 @@ def lay_out(image: LayeredImage, chart: Array) -> tuple[Array, tuple[int, int]]:
     return offset.astype(np.int32), (size[0] * BLOCK, size[1] * BLOCK)
 
 
-def paint(image: LayeredImage, chart: Array) -> Atlas:
-    """Lay out the charts, copy their colours and fill their margins."""
-    offset, (width, height) = lay_out(image, chart)
+def paint(image: LayeredImage, chart: Array, side: int = LARGEST) -> Atlas:
+    """Lay out the charts, copy their colours and fill their margins; side: as in `lay_out`."""
+    offset, (width, height) = lay_out(image, chart, side)
     owner = np.full((height, width), -1, np.int32)
     colour = np.rint(np.clip(image.colour, 0, 1) * 255).astype(np.uint8)
     source = np.full((height, width), -1, np.int32)
