@@ -7,10 +7,13 @@ from typing import Any, TypeVar
 
 from kinema.errors import UserError
 
+njit: Any = None
 try:
-    from numba import njit
+    import numba
 except ImportError:
-    njit = None
+    pass
+else:
+    njit = numba.njit
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -18,7 +21,8 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 def compiled(function: Function) -> Function:
     """Compile on the first call and keep the result on disk; without numba, calling it is a UserError."""
     if njit is not None:
-        return njit(cache=True)(function)
+        made: Function = njit(cache=True)(function)
+        return made
 
     def missing(*_: Any) -> Any:
         raise UserError("3D photos need the package numba: install it with pip install 'kinema[mesh]'")
