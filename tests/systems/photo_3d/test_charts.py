@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from kinema.systems.photo_3d.atlas import BLOCK, PADDING, lay_out, paint
 from kinema.systems.photo_3d.charts import make_charts
 from kinema.systems.photo_3d.packing import pack
+from tests.systems.photo_3d.surfaces import from_photo
 
 PLACES = 64 * 96
 
@@ -35,6 +38,22 @@ def test_the_far_side_of_an_edge_leaves_the_photos_layout(two_layers):
     assert photo[32, 27] > 0
     assert photo[32, 26] == 0
     assert (chart[PLACES:] > 0).all()
+
+
+def test_specks_of_the_hidden_surface_are_left_out():
+    disparity = np.full((20, 30), 0.2)
+    disparity[8:12, 10:14] = 0.8
+    image = from_photo(np.zeros((20, 30, 3)), disparity, growth=2)
+    alone = image.neighbours.copy()
+    speck = np.flatnonzero(image.layer > 0)[0]  # cut loose from all others
+    for side, other in enumerate(alone[speck]):
+        if other >= 0:
+            alone[other, side ^ 1] = -1
+    alone[speck] = -1
+    chart = make_charts(replace(image, neighbours=alone))
+    assert chart[speck] == -1
+    assert (chart >= 0).sum() == len(chart) - 1
+    assert set(chart.tolist()) == set(range(-1, chart.max() + 1))
 
 
 def test_the_texture_holds_every_pixel_once_and_unblended(two_layers):

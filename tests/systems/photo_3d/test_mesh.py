@@ -5,8 +5,9 @@ import pytest
 
 from kinema.errors import UserError
 from kinema.systems.photo_3d.camera import Camera
-from kinema.systems.photo_3d.mesh import MeshSettings, build_mesh
+from kinema.systems.photo_3d.mesh import MeshSettings, TexturedMesh, build_mesh
 from kinema.systems.photo_3d.rasterise import render
+from kinema.systems.photo_3d.straighten import straighten
 from tests.systems.photo_3d.surfaces import from_photo, soft_picture
 
 
@@ -71,6 +72,33 @@ def test_a_slanted_plane_needs_few_triangles_and_lies_in_its_plane(one_layer):
     picture, alpha = render(mesh)
     assert psnr(picture, photo_of(one_layer)) > 40
     assert alpha.min() == 1
+
+
+def test_a_receding_plane_of_two_triangles_shows_the_photo():
+    """Without straightening, its texture would lie up to 8 pixels beside the photo."""
+    camera = Camera(96, 64)
+    picture = np.rint(soft_picture(64, 96) * 255).astype(np.uint8)
+    corners = np.array([[0, 0], [96, 0], [96, 64], [0, 64]], float)
+    disparity = np.array([0.0, 0.3, 0.3, 0.0])
+    triangles = np.array([[0, 2, 1], [0, 3, 2]], np.int32)
+    positions = camera.unproject(corners[:, 0], corners[:, 1], disparity).astype(np.float32)
+
+    def shown(texture):
+        mesh = TexturedMesh(
+            positions=positions,
+            texcoords=(corners / (96, 64)).astype(np.float32),
+            triangles=triangles,
+            texture=texture,
+            jpeg=b"",
+            camera=camera,
+            median_depth=1.0,
+        )
+        return psnr(render(mesh)[0], picture)
+
+    inverse = camera.inverse_depth(disparity)
+    assert shown(picture) < 25
+    assert shown(straighten(picture, corners, inverse, triangles)) > 40
+    np.testing.assert_array_equal(straighten(picture, corners, np.ones(4), triangles), picture)
 
 
 def test_a_surface_in_one_piece_has_one_rim(one_layer):

@@ -75,6 +75,8 @@ def _bounds(x: Array, y: Array, chart: Array, count: int) -> tuple[Array, Array]
     high = np.full((count, 2), -1, np.int64)
     for p in range(x.shape[0]):
         c = chart[p]
+        if c < 0:
+            continue
         low[c, 0], low[c, 1] = min(low[c, 0], x[p]), min(low[c, 1], y[p])
         high[c, 0], high[c, 1] = max(high[c, 0], x[p] + 1), max(high[c, 1], y[p] + 1)
     return low, high
@@ -96,6 +98,8 @@ def _copy(
     total = x.shape[0]
     for p in range(total):
         c = chart[p]
+        if c < 0:
+            continue
         u, v = x[p] + offset[c, 0], y[p] + offset[c, 1]
         owner[v, u] = source[v, u] = p
         if c > 0:
@@ -104,6 +108,8 @@ def _copy(
                     region[(v + dv) // BLOCK, (u + du) // BLOCK] = c
     for p in range(total):
         c = chart[p]
+        if c < 0:
+            continue
         for side in range(4):
             n = neighbours[p, side]
             if n < 0 or chart[n] == c:

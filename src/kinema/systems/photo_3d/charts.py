@@ -14,18 +14,26 @@ from kinema.systems.photo_3d.compiled import compiled
 from kinema.systems.photo_3d.layered import LayeredImage
 
 CAP = 256  # pixels, the longest side of a chart's bounding box
+SPECK = 16  # pixels; hidden charts that are smaller are left out
 RIM = 8  # pixels of the background next to a depth edge that leave the photo's layout
 
 
 def make_charts(image: LayeredImage, rim: int = RIM, cap: int = CAP) -> Array:
     """The chart of every pixel: (K,) int32, 0 for the photo's layout, the others without gaps in their numbers.
 
-    In a chart no two pixels share a place, and two pixels on neighbouring places are linked.
+    In a chart no two pixels share a place, and two pixels on neighbouring places are linked. Specks of the hidden
+    surface, most of them at its far end, are in no chart, -1: each would cost a block of texture and a few triangles
+    that nobody sees.
     """
     taken = np.ones(len(image.x), np.bool_)
     count = image.height * image.width
     taken[:count] = _rim(image.neighbours, image.disparity, image.height, image.width, rim)
-    return _grow(image.x, image.y, image.neighbours, taken, image.height, image.width, cap)
+    chart = _grow(image.x, image.y, image.neighbours, taken, image.height, image.width, cap)
+    size = np.bincount(chart)
+    size[0] = size[chart[:count]] = SPECK  # what the photo shows is kept, however small
+    renamed = np.cumsum(size >= SPECK, dtype=np.int32) - 1
+    renamed[size < SPECK] = -1
+    return renamed[chart]
 
 
 @compiled

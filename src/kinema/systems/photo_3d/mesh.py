@@ -14,6 +14,7 @@ from kinema.systems.photo_3d.atlas import BLOCK, paint
 from kinema.systems.photo_3d.camera import Array, Camera
 from kinema.systems.photo_3d.charts import CAP, RIM, make_charts
 from kinema.systems.photo_3d.layered import LayeredImage
+from kinema.systems.photo_3d.straighten import straighten
 from kinema.systems.photo_3d.triangulate import triangulate
 
 REACH = 0.035  # how far the viewer moves, of the median depth
@@ -86,7 +87,9 @@ def build_mesh(image: LayeredImage, camera: Camera, settings: MeshSettings = Mes
     while True:
         flat = triangulate(image, chart, atlas, camera, reach, budget)
         stages["triangles"] = stages.get("triangles", 0) + clock.lap()
-        texture = _fit(atlas.texels, settings.texture)
+        inverse = camera.inverse_depth(flat.disparity.astype(np.float64))
+        texture = _fit(straighten(atlas.texels, flat.texel, inverse, flat.triangles), settings.texture)
+        stages["straightening"] = stages.get("straightening", 0) + clock.lap()
         room = settings.size - mesh_bytes(len(flat.position), len(flat.triangles))
         jpeg = _compress(texture, room, settings.quality)
         stages["compression"] = stages.get("compression", 0) + clock.lap()

@@ -90,6 +90,8 @@ def _half_edges(neighbours: Array, chart: Array) -> tuple[Array, Array, Array]:
     number = np.full(4 * total, -1, np.int32)
     count = 0
     for p in range(total):
+        if chart[p] < 0:
+            continue
         for turn in range(4):
             n = neighbours[p, _side(turn)]
             if n < 0 or chart[n] != chart[p]:
@@ -119,9 +121,9 @@ def _relations(
         following[h] = number[4 * q + k % 4]
         across = (turn + 2) % 4
         n = neighbours[p, _side(turn)]
-        if n >= 0:
+        if n >= 0 and chart[n] >= 0:
             twin[h], kind[h] = number[4 * n + across], 2
-        elif p < own:
+        elif n < 0 and p < own:
             x, y = p % width + (turn == 1) - (turn == 3), p // width + (turn == 2) - (turn == 0)
             if 0 <= x < width and 0 <= y < height:
                 q = y * width + x

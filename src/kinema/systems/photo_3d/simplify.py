@@ -24,13 +24,15 @@ class Tolerance:
 
     edge: chains at depth edges and at the end of a surface, where the eye sees a change. cut: chains in the middle of a
     surface, which nobody sees; the charts' margins have to cover it. parallax: by depth, at the farthest that the
-    viewer moves. shift: of the texture. longest: of a side of a triangle at an outline.
+    viewer moves. shift: of the texture, before it is straightened. hidden: as edge, where one ends behind another.
+    longest: of a side of a triangle at an outline.
     """
 
     edge: float = 0.3
     cut: float = 2.0
     parallax: float = 1.0
-    shift: float = 0.25
+    shift: float = 0.5
+    hidden: float = 1.5
     longest: float = 64.0
 
     def times(self, factor: float) -> Tolerance:
@@ -40,6 +42,7 @@ class Tolerance:
             cut=self.cut,
             parallax=self.parallax * factor,
             shift=self.shift * factor,
+            hidden=self.hidden * factor,
             longest=self.longest * factor,
         )
 
@@ -61,9 +64,10 @@ def simplify(
         outlines.start,
         outlines.middle,
         outlines.node,
+        outlines.pixel >= image.height * image.width,
         keep,
         np.array([1 / camera.far, 1 / camera.near - 1 / camera.far]),
-        np.array([tolerance.edge, tolerance.edge, tolerance.cut]),
+        np.array([tolerance.edge, tolerance.edge, tolerance.cut, tolerance.hidden]),
         tolerance.parallax / max(reach, 1e-9),
         tolerance.shift,
         tolerance.longest,
@@ -81,6 +85,7 @@ def _simplify(
     start: Array,
     high: Array,
     node: Array,
+    hidden: Array,
     keep: Array,
     depth: Array,
     near: Array,
@@ -98,6 +103,9 @@ def _simplify(
         last = first + n - 1
         if twin[last] >= 0 and twin[last] < first:
             continue  # done from the other side
+        rule = np.int64(kind[first])
+        if rule == 0 and hidden[first : last + 1].all():
+            rule = 3
         for i in range(n):
             h = first + i
             points[i + 1, 0], points[i + 1, 1] = middle[h, 0], middle[h, 1]
@@ -111,7 +119,7 @@ def _simplify(
         points[n + 1, 2] = points[n + 1, 3] = node[end]
         if kind[first] == 1:
             points[0, 3], points[n + 1, 3] = node[following[twin[first]]], node[twin[last]]
-        _peucker(points, n + 2, near[kind[first]], parallax, shift, longest, depth, kept, stack)
+        _peucker(points, n + 2, near[rule], parallax, shift, longest, depth, kept, stack)
         for i in range(n):
             h = first + i
             keep[h] = kept[i + 1]
