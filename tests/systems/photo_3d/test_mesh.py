@@ -149,6 +149,16 @@ def test_the_budget_of_triangles_is_kept(two_layers, triangles):
     assert render(mesh)[1].min() == 1
 
 
+@pytest.mark.parametrize("triangles", [600, 900])
+def test_few_triangles_leave_no_holes(crowd, camera, triangles):
+    mesh = build_mesh(crowd, camera, MeshSettings(triangles=triangles))
+    assert len(mesh.triangles) <= triangles
+    assert (render(mesh)[1] == 1).all()
+    assert psnr(render(mesh)[0], photo_of(crowd)) > 25
+    with pytest.raises(UserError, match="triangles and 40 were allowed"):
+        build_mesh(crowd, camera, MeshSettings(triangles=40))
+
+
 def test_degenerate_depth():
     flat = from_photo(soft_picture(20, 30), np.zeros((20, 30)))
     mesh = build_mesh(flat, Camera(30, 20))

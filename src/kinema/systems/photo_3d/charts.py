@@ -18,21 +18,21 @@ SPECK = 16  # pixels; hidden charts that are smaller are left out
 RIM = 8  # pixels of the background next to a depth edge that leave the photo's layout
 
 
-def make_charts(image: LayeredImage, rim: int = RIM, cap: int = CAP) -> Array:
+def make_charts(image: LayeredImage, rim: int = RIM, cap: int = CAP, speck: int = SPECK) -> Array:
     """The chart of every pixel: (K,) int32, 0 for the photo's layout, the others without gaps in their numbers.
 
-    In a chart no two pixels share a place, and two pixels on neighbouring places are linked. Specks of the hidden
-    surface, most of them at its far end, are in no chart, -1: each would cost a block of texture and a few triangles
-    that nobody sees.
+    In a chart no two pixels share a place, and two pixels on neighbouring places are linked. Hidden charts of less than
+    `speck` pixels, most of them at the far end of a hidden surface, are left out, -1: each would cost a block of
+    texture and a few triangles that nobody sees.
     """
     taken = np.ones(len(image.x), np.bool_)
     count = image.height * image.width
     taken[:count] = _rim(image.neighbours, image.disparity, image.height, image.width, rim)
     chart = _grow(image.x, image.y, image.neighbours, taken, image.height, image.width, cap)
     size = np.bincount(chart)
-    size[0] = size[chart[:count]] = SPECK  # what the photo shows is kept, however small
-    renamed = np.cumsum(size >= SPECK, dtype=np.int32) - 1
-    renamed[size < SPECK] = -1
+    size[0] = size[chart[:count]] = speck  # what the photo shows is kept, however small
+    renamed = np.cumsum(size >= speck, dtype=np.int32) - 1
+    renamed[size < speck] = -1
     return renamed[chart]
 
 

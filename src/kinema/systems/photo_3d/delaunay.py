@@ -17,9 +17,9 @@ LIMIT = 1 << 14  # of coordinates: the in-circle determinant then fits into 64 b
 def triangulate(points: Array, segments: Array) -> tuple[Array, Array, Array]:
     """Triangles among points (N, 2), different whole numbers in [0, LIMIT], that contain the segments (S, 2).
 
-    Gives the corners (T, 3) of the triangles on the positive side of directed segments and whatever these sides
-    enclose, the segment by which each was found (T,), and the segments in conflict (C,): those that would cross another
-    or run through a point, and so are not in the triangulation.
+    Gives the corners (T, 3) of the triangles that segments enclose on their positive side, the segments in conflict
+    (C,), which would cross another or run through a point and so are not in the triangulation, and the stray ones (R,),
+    which lie where others enclose nothing, or have an enclosed region on their negative side.
     """
     low, high = -2, LIMIT + 2
     box = np.array([[low, low], [high, low], [high, high], [low, high]], np.int64)
@@ -28,8 +28,8 @@ def triangulate(points: Array, segments: Array) -> tuple[Array, Array, Array]:
     fixed = np.full_like(corners, -1)
     conflict = np.zeros(len(segments), np.bool_)
     _constrain(every, corners, across, fixed, count, segments.astype(np.int64), conflict)
-    found, segment = _inside(corners, across, fixed, count, segments.astype(np.int64))
-    return found, segment, np.flatnonzero(conflict)
+    found, stray = _inside(corners, across, fixed, count, segments.astype(np.int64), len(points))
+    return found, np.flatnonzero(conflict), stray
 
 
 def _walk_order(points: Array) -> Array:
@@ -325,25 +325,44 @@ def _constrain(
 
 
 @compiled
-def _inside(corners: Array, across: Array, fixed: Array, count: int, segments: Array) -> tuple[Array, Array]:
-    label = np.full(count, -1, np.int32)
+def _inside(
+    corners: Array, across: Array, fixed: Array, count: int, segments: Array, box: int
+) -> tuple[Array, Array]:
+    """The triangles of the regions that lie on the positive side of most of their segments, and the other segments."""
+    region = np.full(count, -1, np.int32)
     stack = np.empty(count, np.int32)
-    top = 0
+    right, wrong = np.zeros(count, np.int32), np.zeros(count, np.int32)
+    regions = 0
+    for seed in range(count):
+        if region[seed] >= 0:
+            continue
+        region[seed] = regions
+        stack[0] = seed
+        top = 1
+        while top > 0:
+            top -= 1
+            t = stack[top]
+            for i in range(3):
+                u, s = across[t, i], fixed[t, i]
+                if corners[t, i] >= box:
+                    wrong[regions] = count  # the world around, whatever lies in it
+                if s >= 0:
+                    if corners[t, (i + 1) % 3] == segments[s, 0]:
+                        right[regions] += 1
+                    else:
+                        wrong[regions] += 1
+                elif u >= 0 and region[u] < 0:
+                    region[u] = regions
+                    stack[top] = u
+                    top += 1
+        regions += 1
+    stray = np.zeros(segments.shape[0], np.bool_)
+    good = np.zeros(count, np.bool_)
     for t in range(count):
+        r = region[t]
+        good[t] = right[r] > wrong[r]
         for i in range(3):
             s = fixed[t, i]
-            if s >= 0 and corners[t, (i + 1) % 3] == segments[s, 0] and label[t] < 0:
-                label[t] = s
-                stack[top] = t
-                top += 1
-    while top > 0:
-        top -= 1
-        t = stack[top]
-        for i in range(3):
-            u = across[t, i]
-            if u >= 0 and fixed[t, i] < 0 and label[u] < 0:
-                label[u] = label[t]
-                stack[top] = u
-                top += 1
-    found = np.flatnonzero(label >= 0)
-    return corners[found], label[found]
+            if s >= 0 and (corners[t, (i + 1) % 3] == segments[s, 0]) != good[t]:
+                stray[s] = True
+    return corners[:count][good], np.flatnonzero(stray)

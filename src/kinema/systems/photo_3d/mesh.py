@@ -12,7 +12,7 @@ import PIL.Image
 from kinema.errors import UserError
 from kinema.systems.photo_3d.atlas import BLOCK, paint
 from kinema.systems.photo_3d.camera import Array, Camera
-from kinema.systems.photo_3d.charts import CAP, RIM, make_charts
+from kinema.systems.photo_3d.charts import CAP, RIM, SPECK, make_charts
 from kinema.systems.photo_3d.layered import LayeredImage
 from kinema.systems.photo_3d.straighten import straighten
 from kinema.systems.photo_3d.triangulate import triangulate
@@ -67,7 +67,7 @@ class TexturedMesh:
 def build_mesh(image: LayeredImage, camera: Camera, settings: MeshSettings = MeshSettings()) -> TexturedMesh:
     """The mesh of a layered image whose colours are all filled; the .glb of it stays within the settings.
 
-    Raises UserError where camera and image differ in size, a value is not finite, or the size cannot be kept.
+    Raises UserError where camera and image differ in size, a value is not finite, or a budget cannot be kept.
     """
     if (camera.width, camera.height) != (image.width, image.height):
         raise UserError(
@@ -78,15 +78,27 @@ def build_mesh(image: LayeredImage, camera: Camera, settings: MeshSettings = Mes
         raise UserError("the layered image holds values that are not finite: fill its colours first")
     stages, clock = dict[str, float](), _Clock()
     median = float(np.median(camera.depth(image.disparity[: image.width * image.height])))
-    chart = make_charts(image, settings.rim, settings.chart)
-    stages["charts"] = clock.lap()
-    atlas = paint(image, chart, settings.texture)
-    stages["texture"] = clock.lap()
     reach = camera.focal * REACH * median * (1 / camera.near - 1 / camera.far)
+    for speck in (
+        SPECK,
+        8 * SPECK,
+        64 * SPECK,
+    ):  # where triangles are few, more of what is hidden goes without
+        chart = make_charts(image, settings.rim, settings.chart, speck)
+        stages["charts"] = stages.get("charts", 0) + clock.lap()
+        atlas = paint(image, chart, settings.texture)
+        stages["texture"] = stages.get("texture", 0) + clock.lap()
+        flat = triangulate(image, chart, atlas, camera, reach, settings.triangles)
+        stages["triangles"] = stages.get("triangles", 0) + clock.lap()
+        if len(flat.triangles) <= settings.triangles:
+            break
+    else:
+        raise UserError(
+            f"the outlines of this photo need {len(flat.triangles)} triangles and {settings.triangles} were allowed: "
+            "allow more"
+        )
     budget = settings.triangles
     while True:
-        flat = triangulate(image, chart, atlas, camera, reach, budget)
-        stages["triangles"] = stages.get("triangles", 0) + clock.lap()
         inverse = camera.inverse_depth(flat.disparity.astype(np.float64))
         texture = _fit(straighten(atlas.texels, flat.texel, inverse, flat.triangles), settings.texture)
         stages["straightening"] = stages.get("straightening", 0) + clock.lap()
@@ -95,11 +107,14 @@ def build_mesh(image: LayeredImage, camera: Camera, settings: MeshSettings = Mes
         stages["compression"] = stages.get("compression", 0) + clock.lap()
         if jpeg is not None:
             break
-        if budget < 500:
+        budget //= 2
+        before = len(flat.triangles)
+        flat = triangulate(image, chart, atlas, camera, reach, budget)
+        stages["triangles"] = stages.get("triangles", 0) + clock.lap()
+        if budget < 2 or len(flat.triangles) > 0.95 * before:
             raise UserError(
                 f"the mesh does not fit into {settings.size} bytes: allow more, or make the photo smaller"
             )
-        budget //= 2
     height, width = atlas.texels.shape[:2]
     return TexturedMesh(
         positions=camera.unproject(flat.position[:, 0], flat.position[:, 1], flat.disparity).astype(

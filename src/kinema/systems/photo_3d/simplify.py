@@ -12,10 +12,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kinema.systems.photo_3d.atlas import PADDING
 from kinema.systems.photo_3d.camera import Array, Camera
 from kinema.systems.photo_3d.compiled import compiled
 from kinema.systems.photo_3d.layered import LayeredImage
 from kinema.systems.photo_3d.outlines import Outlines
+
+MARGIN = PADDING - 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,13 +39,13 @@ class Tolerance:
     longest: float = 64.0
 
     def times(self, factor: float) -> Tolerance:
-        """Coarser by this factor, but at cuts, whose margin does not grow."""
+        """Coarser by this factor, but never so that a chart leaves its margin."""
         return Tolerance(
-            edge=self.edge * factor,
+            edge=min(self.edge * factor, MARGIN),
             cut=self.cut,
             parallax=self.parallax * factor,
             shift=self.shift * factor,
-            hidden=self.hidden * factor,
+            hidden=min(self.hidden * factor, MARGIN),
             longest=self.longest * factor,
         )
 
@@ -103,7 +106,7 @@ def _simplify(
         last = first + n - 1
         if twin[last] >= 0 and twin[last] < first:
             continue  # done from the other side
-        rule = np.int64(kind[first])
+        rule = int(kind[first])
         if rule == 0 and hidden[first : last + 1].all():
             rule = 3
         for i in range(n):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kinema.systems.photo_3d.atlas import Atlas
+from kinema.systems.photo_3d.atlas import PADDING, Atlas
 from kinema.systems.photo_3d.camera import Array, Camera
 from kinema.systems.photo_3d.delaunay import triangulate as constrained_delaunay
 from kinema.systems.photo_3d.layered import LayeredImage
@@ -15,7 +15,8 @@ from kinema.systems.photo_3d.simplify import Tolerance, simplify
 from kinema.systems.photo_3d.studs import place_studs
 
 SCALE = 4  # whole numbers to a texel: middles of sides, centres of pixels, and room to part two corners that touch
-ROUNDS = 40
+ROUNDS = 40  # of correction, far more than it takes
+STEPS = 7  # of tolerance, each coarser by half
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,21 +40,21 @@ def triangulate(
     reach: pixels by which a change of one in disparity moves a point when the viewer has moved as far as he may.
     """
     outlines = find_outlines(image, chart)
-    tolerance = Tolerance()
-    keep = simplify(image, outlines, camera, reach, tolerance)
-    for _ in range(6):
-        if len(outlines.start) + keep.sum() <= 0.6 * budget:
-            break
-        tolerance = tolerance.times(1.5)
-        keep = simplify(image, outlines, camera, reach, tolerance)
     points = _Points(image, chart, atlas, outlines)
-    wanted = (budget - len(outlines.start) - int(keep.sum())) / 2
-    flat = points.join(keep, place_studs(image, chart, atlas, camera, reach, int(wanted)))
-    for _ in range(4):
-        if len(flat.triangles) <= budget or wanted < 1:
-            break
-        wanted = min(0.9 * wanted, wanted - (len(flat.triangles) - budget) / 2)
-        flat = points.join(keep, place_studs(image, chart, atlas, camera, reach, int(wanted)))
+    for step in range(STEPS):
+        keep = simplify(image, outlines, camera, reach, Tolerance().times(1.5**step))
+        corners = len(outlines.start) + int(keep.sum())
+        if corners > 0.6 * budget and step < STEPS - 1:
+            continue
+        wanted = (budget - corners) / 2
+        for _ in range(5):
+            flat = points.join(keep, place_studs(image, chart, atlas, camera, reach, int(wanted)))
+            over = len(flat.triangles) - budget
+            if over <= 0:
+                return flat
+            if wanted < 1:
+                break
+            wanted = min(0.9 * wanted, wanted - over / 2)
     return flat
 
 
@@ -71,7 +72,7 @@ class _Points:
         outlines = self.outlines
         pixel = self.atlas.owner[studs[:, 1], studs[:, 0]]
         inner = np.stack([self.image.x[pixel], self.image.y[pixel]], -1) + 0.5
-        for _ in range(ROUNDS):
+        for attempt in range(ROUNDS):
             ordinal = np.sort(np.concatenate([2 * outlines.start[:-1], 2 * np.flatnonzero(keep) + 1]))
             half, is_node = ordinal // 2, ordinal % 2 == 0
             position = np.where(is_node[:, None], self.corner[half], self.middle[half])
@@ -81,11 +82,16 @@ class _Points:
             grid = np.concatenate([grid, studs * SCALE + SCALE // 2])
             segments = np.stack([np.arange(len(half)), ends], -1)
             proper = segments[:, 0] != segments[:, 1]
-            triangles, _, conflict = constrained_delaunay(grid, segments[proper])
+            triangles, conflict, stray = constrained_delaunay(grid, segments[proper])
             wrong = np.concatenate([np.flatnonzero(proper)[conflict], np.flatnonzero(~proper)])
-            if len(wrong) == 0:
+            if len(wrong) == 0 and len(stray) == 0:
                 break
-            self._refine(keep, half, is_node, wrong)
+            if len(wrong) == 0:  # a chord has passed over a piece of outline without touching it
+                near = _near(grid[segments], np.flatnonzero(proper)[stray])
+                wrong = near[~self._whole(keep, half, near)]
+            if len(wrong) == 0 or attempt == ROUNDS - 2:
+                keep[:] = True  # outlines in full do not cross
+            self._refine(keep, half, wrong)
         height = np.where(is_node, outlines.node[half], outlines.middle[half])
         position = np.concatenate([position, inner])
         texel = np.concatenate([position[: len(half)] + self.offset[half], studs + 0.5])
@@ -117,12 +123,32 @@ class _Points:
         ends[closing] = at[self.outlines.following[self.last[half[closing]]]]
         return ends
 
-    def _refine(self, keep: Array, half: Array, is_node: Array, wrong: Array) -> None:
+    def _span(self, half: Array, segments: Array) -> tuple[Array, Array]:
+        """The half-edges whose middles each segment may have: from the first to before the second."""
+        following = np.append(half[1:], len(self.last))
+        return half[segments], np.minimum(following[segments], self.last[half[segments]] + 1)
+
+    def _whole(self, keep: Array, half: Array, segments: Array) -> Array:
+        """Whether segments have all their middles."""
+        begin, end = self._span(half, segments)
+        total = np.append(0, np.cumsum(keep))
+        whole: Array = total[end] - total[begin] == end - begin
+        return whole
+
+    def _refine(self, keep: Array, half: Array, segments: Array) -> None:
         """Keep every middle along these segments, on both sides of the outline."""
-        following = np.append(half[1:], len(keep))
-        for s in wrong.tolist():
-            stop = min(int(following[s]), int(self.last[half[s]]) + 1)
-            inside = slice(int(half[s]), stop)
-            keep[inside] = True
-            twins = self.outlines.twin[inside]
+        for begin, end in zip(*(part.tolist() for part in self._span(half, segments)), strict=True):
+            keep[begin:end] = True
+            twins = self.outlines.twin[begin:end]
             keep[twins[twins >= 0]] = True
+
+
+def _near(ends: Array, stray: Array, most: int = 200) -> Array:
+    """The segments within a few texels of the first of the stray ones; ends: (S, 2, 2)."""
+    a, along = ends[:, 0].astype(np.float64), (ends[:, 1] - ends[:, 0]).astype(np.float64)
+    square = np.maximum((along**2).sum(-1), 1)
+    found = np.zeros(len(ends), bool)
+    for middle in ends[stray[:most]].mean(1):
+        t = np.clip(((middle - a) * along).sum(-1) / square, 0, 1)
+        found |= np.hypot(*(middle - a - t[:, None] * along).T) < 3 * PADDING * SCALE
+    return np.flatnonzero(found)
