@@ -8,7 +8,20 @@ from typing import Annotated
 import typer
 
 from kinema import __version__
-from kinema.cli import depth, doctor, evaluate, generate, models, photo3d, plan, rerun, sound, train, upsample, world
+from kinema.cli import (
+    depth,
+    doctor,
+    evaluate,
+    generate,
+    models,
+    photo3d,
+    plan,
+    rerun,
+    sound,
+    train,
+    upsample,
+    world,
+)
 from kinema.cli.shell import run
 
 app = typer.Typer(
