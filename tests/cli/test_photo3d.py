@@ -25,7 +25,8 @@ def stand_ins(monkeypatch):
         half = photo[::2, ::2].mean(-1).astype(np.float32) / 255  # not at the photo's own size
         return SimpleNamespace(normalised=lambda: half)
 
-    module("depth", estimate=estimate)
+    estimator = SimpleNamespace(estimate=estimate)
+    monkeypatch.setattr("kinema.cli.photo3d.open_estimator", lambda *_: estimator)
     module("lifting", lift=lambda photo, disparity: from_photo(photo / 255, disparity, growth=2))
     module("inpainting", fill=lambda image: image)
 
@@ -83,13 +84,13 @@ def test_a_folder(kinema, photo):
     ("arguments", "why"),
     [
         (["none.jpg"], "does not exist"),
-        (["empty"], "no image in the folder"),
+        (["empty"], "holds no photos"),
         (["p.jpg", "-o", "p.obj"], "ends in .glb"),
         (["p.jpg", "--path", "spiral"], "circle, dolly or swing"),
         (["p.jpg", "--triangles", "1"], "triangles is 1"),
         (["p.jpg", "--video", "p.gif"], "ends in .mp4"),
-        (["dot.png"], "1x1 pixels"),
-        (["strip.png"], "too long a strip"),
+        (["dot.png"], "has 1x1 pixels"),
+        (["strip.png"], "a panorama"),
         ([".", "--depth", "d.png"], "photo by photo"),
     ],
 )

@@ -32,14 +32,14 @@ def exif(orientation=1, film=None):
 
 
 @pytest.mark.parametrize(
-    ("film", "height", "want"), [(28, 24, 65.47), (28, 64, 35.64), (0, 24, None), (None, 24, None)]
+    ("film", "height", "want"), [(28, 24, 63.44), (28, 64, 38.12), (0, 24, None), (None, 24, None)]
 )
 def test_the_lens_gives_the_horizontal_field_of_view(tmp_path, film, height, want):
     photo = read_photo(save(tmp_path / "a.jpg", height=height, exif=exif(film=film)))
     if want is None:
         assert photo.field_of_view is None
         return
-    across = 36 * 32 / max(height, 32)
+    across = math.hypot(36, 24) * 32 / math.hypot(height, 32)  # the diagonal is what is equal
     assert photo.field_of_view == pytest.approx(math.degrees(2 * math.atan(across / 56)))
     assert photo.field_of_view == pytest.approx(want, abs=0.01)
 
@@ -48,7 +48,9 @@ def test_a_turned_photo_stands_upright_and_is_seen_so_by_the_lens(tmp_path):
     photo = read_photo(save(tmp_path / "a.jpg", exif=exif(6, 28)))
     assert (photo.height, photo.width, photo.name) == (32, 24, "a.jpg")
     assert "upright" in photo.notes[0]
-    assert photo.field_of_view == pytest.approx(math.degrees(2 * math.atan(36 * 24 / 32 / 56)))
+    assert photo.field_of_view == pytest.approx(
+        math.degrees(2 * math.atan(math.hypot(36, 24) * 24 / 40 / 56))
+    )
 
 
 def huge(path):

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kinema.cli import making
+from kinema.cli.depth import open_estimator
 from kinema.cli.outputs import check_folder, check_output
-from kinema.cli.shell import Json, print_json
+from kinema.cli.shell import Device, Json, Weights, print_json
 from kinema.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from kinema.systems.photo_3d.mesh import MeshSettings, TexturedMesh
 
 LONG_SIDE = 1536  # pixels of the longer side at which a photo is lifted
-SMALLEST = 16  # pixels of the shorter side, below which there is nothing to lift
 VIDEO_SIDE, FPS, SECONDS = 960, 30, 4
 OVERSCAN = 1.06  # a video shows the photo a little larger, so that its rim stays out of sight
 
@@ -67,6 +67,14 @@ def photo3d(
     ] = None,
     triangles: Annotated[int, typer.Option("--triangles", help="At most so many triangles.")] = 20_000,
     size: Annotated[int, typer.Option("--size", help="At most so many bytes of .glb.")] = 1_000_000,
+    weights: Weights = "nano",
+    download: Annotated[
+        bool,
+        typer.Option(
+            "--download", help="With --weights official: fetch them from their owner if not here yet."
+        ),
+    ] = False,
+    device: Device = "auto",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace outputs that are there already.")
     ] = False,
@@ -86,11 +94,14 @@ def photo3d(
     jobs = find_jobs(photo, output, html, video, depth)
     for job in jobs:
         check_outputs(job, overwrite)
+    if not photo.is_dir():
+        read_photo(photo)  # a wrong path answers before anything is loaded
+    estimator = open_estimator(weights, device, download) if depth is None else None
     failed = dict[str, str]()
     counter = making.counter("photo ", len(jobs), shown=not as_json and len(jobs) > 1)
     for number, job in enumerate(jobs, 1):
         try:
-            run(job, path, settings, overwrite)
+            run(job, path, settings, estimator, overwrite)
         except UserError as error:
             if len(jobs) == 1:
                 raise
@@ -113,14 +124,14 @@ def photo3d(
 def find_jobs(
     photo: Path, output: Path | None, html: Path | None, video: Path | None, depth: Path | None
 ) -> list[Job]:
-    """One job for a photo, or one for each image in a folder, sorted by name."""
+    """One job for a photo, or one for each in a folder, sorted by name."""
+    from kinema.media.photo import photos_in
+
     if not photo.is_dir():
         return [Job(photo, photo.with_suffix(".glb") if output is None else output, html, video, depth)]
     if depth is not None:
         raise UserError("--depth is for one photo and a folder was given: run it photo by photo")
-    photos = [file for file in sorted(photo.iterdir()) if file.is_file() and _is_image(file)]
-    if not photos:
-        raise UserError(f"there is no image in the folder '{photo}': give a photo or a folder of photos")
+    photos = photos_in(photo)
     names = [file.stem for file in photos]
     stems = [file.name if names.count(file.stem) > 1 else file.stem for file in photos]
     folder = photo if output is None else output
@@ -135,14 +146,6 @@ def find_jobs(
     ]
 
 
-def _is_image(file: Path) -> bool:
-    from kinema.media.files import kind_of, opened
-
-    with opened(file) as handle:
-        kind = kind_of(handle.read(400))
-    return kind is not None and kind.family == "image"
-
-
 def check_outputs(job: Job, overwrite: bool) -> None:
     """Refuse what could not be written in the end, before anything is computed."""
     check_output(job.glb, (".glb",), overwrite)
@@ -152,7 +155,7 @@ def check_outputs(job: Job, overwrite: bool) -> None:
             check_folder(made.parent)
 
 
-def run(job: Job, path: str, settings: MeshSettings, overwrite: bool) -> None:
+def run(job: Job, path: str, settings: MeshSettings, estimator: Any, overwrite: bool) -> None:
     """Lift one photo and write all that was asked for; the job keeps seconds and facts."""
     from kinema.systems.photo_3d.glb import glb_bytes
 
@@ -163,7 +166,7 @@ def run(job: Job, path: str, settings: MeshSettings, overwrite: bool) -> None:
         return result
 
     pixels, degrees = timed("read", read_photo, job.photo)
-    disparity = timed("depth", find_disparity, pixels, job.depth)
+    disparity = timed("depth", find_disparity, pixels, job.depth, estimator)
     mesh = lift_photo(pixels, disparity, degrees, settings, timed)
     data = timed("write", glb_bytes, mesh)
     for made in job.outputs():
@@ -181,36 +184,21 @@ def run(job: Job, path: str, settings: MeshSettings, overwrite: bool) -> None:
 
 def read_photo(photo: Path) -> tuple[np.ndarray, float]:
     """The photo (H, W, 3) uint8 at the size at which it is lifted, and the degrees that it spans across."""
-    from kinema.media import Image
-    from kinema.media.files import opened
-    from kinema.media.stills import opened_picture, shrunk
-    from kinema.systems.photo_3d.camera import field_of_view_of
+    from kinema.media.photo import read_photo as opened
+    from kinema.media.stills import shrunk
+    from kinema.systems.photo_3d.camera import FIELD_OF_VIEW
 
-    image = Image.read(photo)
-    if min(image.height, image.width) < SMALLEST:
-        raise UserError(
-            f"'{photo}' is {image.width}x{image.height} pixels and a 3D photo needs {SMALLEST} on a side: "
-            "give a larger one"
-        )
-    with opened(photo) as handle, opened_picture(handle, str(photo)) as picture:
-        degrees = field_of_view_of(picture.getexif(), image.width, image.height)
-    pixels = shrunk(image.pixels, LONG_SIDE)
-    if min(pixels.shape[:2]) < SMALLEST:
-        raise UserError(
-            f"'{photo}' is {image.width}x{image.height} pixels, too long a strip for a 3D photo: cut it first"
-        )
-    return pixels, degrees
+    found = opened(photo)
+    return shrunk(found.pixels, LONG_SIDE), found.field_of_view or FIELD_OF_VIEW
 
 
-def find_disparity(pixels: np.ndarray, depth: Path | None) -> np.ndarray:
+def find_disparity(pixels: np.ndarray, depth: Path | None, estimator: Any) -> np.ndarray:
     """Disparity (H, W) float32 in [0, 1] of the photo, from a file or from the network."""
     import numpy as np
     import PIL.Image
 
     if depth is None:
-        from kinema.systems.photo_3d.depth import estimate
-
-        values = estimate(pixels).normalised()
+        values = estimator.estimate(pixels).normalised()
     else:
         from kinema.media.depth import Depth
 

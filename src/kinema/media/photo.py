@@ -22,7 +22,7 @@ SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".
 SMALLEST: Final = 16  # rows or columns; less shows nothing that has a depth
 LONGEST_SHAPE: Final = 4.0  # times as long as it is wide; longer ones are panoramas
 _EXIF_IFD, _FOCAL_35 = 0x8769, 0xA405
-_FILM: Final = 36.0  # mm, the long side of the film that "35 mm equivalent" speaks of
+_FILM: Final = math.hypot(36.0, 24.0)  # mm, the diagonal of the film that "35 mm equivalent" speaks of
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,5 +111,5 @@ def _field_of_view(film: object, height: int, width: int) -> float | None:
         return None
     if not 4.0 <= focal <= 2000.0:  # also refuses the 0 that means "unknown", and NaN
         return None
-    across = _FILM * width / max(height, width)
+    across = _FILM * width / math.hypot(height, width)
     return math.degrees(2 * math.atan(across / (2 * focal)))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kinema.errors import UserError
-from kinema.systems.photo_3d.camera import Camera, field_of_view_of
+from kinema.systems.photo_3d.camera import Camera
 
 
 def test_depth_is_near_at_one_and_far_at_zero():
@@ -47,14 +47,3 @@ def test_parallax_is_translation_times_inverse_depth():
 def test_an_impossible_camera_is_refused(wrong):
     with pytest.raises(UserError):
         Camera(**{"width": 4, "height": 4, **wrong})
-
-
-def test_field_of_view_of_a_focal_length_in_35_mm_terms():
-    landscape = field_of_view_of({0xA405: 28}, 3000, 2000)
-    assert landscape == pytest.approx(2 * math.degrees(math.atan(18 / 28)))
-    assert field_of_view_of({0xA405: 28}, 2000, 3000) == pytest.approx(2 * math.degrees(math.atan(12 / 28)))
-
-
-@pytest.mark.parametrize("tags", [{}, {0xA405: 0}, {0xA405: "long"}, {0xA405: 9000}])
-def test_field_of_view_without_a_sensible_focal_length(tags):
-    assert field_of_view_of(tags, 100, 100) == 60

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +14,6 @@ from kinema.errors import UserError
 Array = npt.NDArray[Any]
 
 FIELD_OF_VIEW = 60.0  # degrees, across the photo's width
-_FILM_WIDTH, _FILM_HEIGHT = 36.0, 24.0  # the frame that focal lengths in 35-mm terms refer to, in millimetres
-_EXIF_IFD, _FOCAL_LENGTH_35MM = 0x8769, 0xA405
 
 
 @dataclass(frozen=True)
@@ -72,19 +69,3 @@ class Camera:
         x = self.width / 2 + self.focal * seen[..., 0] / z
         y = self.height / 2 - self.focal * seen[..., 1] / z
         return np.stack([x, y], axis=-1), z
-
-
-def field_of_view_of(exif: Mapping[int, Any] | Any, width: int, height: int) -> float:
-    """Degrees across a photo of this (upright) size from its EXIF, or 60 where that gives no sensible focal length.
-
-    exif: Pillow's, or anything with `get_ifd` or that maps tag numbers to values.
-    """
-    tags: Any = exif.get_ifd(_EXIF_IFD) if hasattr(exif, "get_ifd") else exif
-    try:
-        focal = float(tags.get(_FOCAL_LENGTH_35MM) or exif.get(_FOCAL_LENGTH_35MM) or 0)
-    except (TypeError, ValueError, ZeroDivisionError):
-        return FIELD_OF_VIEW
-    if not 8 <= focal <= 400:  # nothing, or nothing that a depth from one picture could be laid on
-        return FIELD_OF_VIEW
-    film = math.hypot(_FILM_WIDTH, _FILM_HEIGHT) * width / math.hypot(width, height)
-    return math.degrees(2 * math.atan(film / 2 / focal))
