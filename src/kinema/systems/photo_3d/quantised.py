@@ -1,7 +1,8 @@
 """Eight-bit arithmetic for the depth network: ranges of activations, rounding of weights, and both while training.
 
 Activations and weights are affine uint8, one scale and zero point for a tensor: real = (q - zero_point) * scale. The
-products themselves stay in float, which holds sums of eight-bit products well enough to land on the same step.
+products themselves stay in float: in float64 their sums are exact; in float32 a few land a step beside, depending on
+the order of the sums.
 """
 
 from __future__ import annotations
