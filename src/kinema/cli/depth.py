@@ -12,7 +12,7 @@ import typer
 
 from kinema.cli import making
 from kinema.cli.outputs import check_folder, check_output
-from kinema.cli.shell import FAILED, Device, Json, Weights, print_json
+from kinema.cli.shell import FAILED, Device, Download, Json, Weights, print_json
 from kinema.errors import UserError
 
 NAME: Final = "photo-3d-depth-nano"
@@ -51,12 +51,7 @@ def depth(
         ),
     ] = False,
     weights: Weights = "nano",
-    download: Annotated[
-        bool,
-        typer.Option(
-            "--download", help="With --weights official: fetch them from their owner if not here yet."
-        ),
-    ] = False,
+    download: Download = False,
     device: Device = "auto",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the output if it is there already.")

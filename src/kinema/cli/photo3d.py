@@ -13,7 +13,7 @@ import typer
 from kinema.cli import making
 from kinema.cli.depth import open_estimator
 from kinema.cli.outputs import check_folder, check_output
-from kinema.cli.shell import Device, Json, Weights, print_json
+from kinema.cli.shell import Device, Download, Json, Weights, print_json
 from kinema.errors import UserError
 
 if TYPE_CHECKING:
@@ -68,12 +68,7 @@ def photo3d(
     triangles: Annotated[int, typer.Option("--triangles", help="At most so many triangles.")] = 20_000,
     size: Annotated[int, typer.Option("--size", help="At most so many bytes of .glb.")] = 1_000_000,
     weights: Weights = "nano",
-    download: Annotated[
-        bool,
-        typer.Option(
-            "--download", help="With --weights official: fetch them from their owner if not here yet."
-        ),
-    ] = False,
+    download: Download = False,
     device: Device = "auto",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace outputs that are there already.")

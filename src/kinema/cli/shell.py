@@ -25,6 +25,10 @@ _ClickException: type[Any] = typer.BadParameter.__mro__[2]
 Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON document, errors included, for programs to read.")
 ]
+Download = Annotated[
+    bool,
+    typer.Option("--download", help="With --weights official: fetch them from their owner if not here yet."),
+]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
 Weights = Annotated[
     str, typer.Option("--weights", help="nano (inside the package), official, or a path to weights.")
