@@ -1,34 +1,26 @@
-"""`kinema photo3d` with stand-ins for the networks: depth is brightness, and nothing is hidden."""
+"""`kinema photo3d` with a stand-in for the depth network: what is bright is near."""
 
 from __future__ import annotations
 
-import sys
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import numpy as np
 import PIL.Image
 import pytest
 
 from kinema.media import Video
+from kinema.media.depth import Depth
+
+pytest.importorskip("numba")
 
 
 @pytest.fixture(autouse=True)
-def stand_ins(monkeypatch):
-    from tests.systems.photo_3d.surfaces import from_photo
-
-    def module(name, **contents):
-        made = ModuleType(f"kinema.systems.photo_3d.{name}")
-        made.__dict__.update(contents)
-        monkeypatch.setitem(sys.modules, made.__name__, made)
-
+def bright_is_near(monkeypatch):
     def estimate(photo):
         half = photo[::2, ::2].mean(-1).astype(np.float32) / 255  # not at the photo's own size
-        return SimpleNamespace(normalised=lambda: half)
+        return Depth(half + np.float32(0.1), "relative_disparity")
 
-    estimator = SimpleNamespace(estimate=estimate)
-    monkeypatch.setattr("kinema.cli.photo3d.open_estimator", lambda *_: estimator)
-    module("lifting", lift=lambda photo, disparity: from_photo(photo / 255, disparity, growth=2))
-    module("inpainting", fill=lambda image: image)
+    monkeypatch.setattr("kinema.cli.photo3d.open_estimator", lambda *_: SimpleNamespace(estimate=estimate))
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,11 +15,9 @@ from kinema.cli.shell import Device, Download, Json, Weights, print_json
 from kinema.errors import UserError
 
 if TYPE_CHECKING:
-    import numpy as np
-
+    from kinema.media.photo import Photo
     from kinema.systems.photo_3d.mesh import MeshSettings, TexturedMesh
 
-LONG_SIDE = 1536  # pixels of the longer side at which a photo is lifted
 VIDEO_SIDE, FPS, SECONDS = 960, 30, 4
 OVERSCAN = 1.06  # a video shows the photo a little larger, so that its rim stays out of sight
 
@@ -35,8 +31,19 @@ class Job:
     html: Path | None = None
     video: Path | None = None
     depth: Path | None = None
-    seconds: dict[str, float] = field(default_factory=dict)
+    opened: Photo | None = None
     facts: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        from kinema.systems.photo_3d.pipeline import Stopwatch
+
+        self.watch = Stopwatch()
+
+    def open(self) -> Photo:
+        """The photo's pixels and its field of view."""
+        from kinema.media.photo import read_photo
+
+        return read_photo(self.photo)
 
     def outputs(self) -> list[Path]:
         """The files to write."""
@@ -89,8 +96,8 @@ def photo3d(
     jobs = find_jobs(photo, output, html, video, depth)
     for job in jobs:
         check_outputs(job, overwrite)
-    if not photo.is_dir():
-        read_photo(photo)  # a wrong path answers before anything is loaded
+    if not photo.is_dir():  # a wrong path answers before any network is loaded
+        jobs[0].opened = jobs[0].watch("read", jobs[0].open)
     estimator = open_estimator(weights, device, download) if depth is None else None
     failed = dict[str, str]()
     counter = making.counter("photo ", len(jobs), shown=not as_json and len(jobs) > 1)
@@ -152,21 +159,21 @@ def check_outputs(job: Job, overwrite: bool) -> None:
 
 def run(job: Job, path: str, settings: MeshSettings, estimator: Any, overwrite: bool) -> None:
     """Lift one photo and write all that was asked for; the job keeps seconds and facts."""
+    from kinema.media.depth import Depth
+    from kinema.systems.photo_3d.camera import FIELD_OF_VIEW
     from kinema.systems.photo_3d.glb import glb_bytes
+    from kinema.systems.photo_3d.pipeline import Lifting, lift_photo
 
-    def timed(stage: str, function: Callable[..., Any], *arguments: Any) -> Any:
-        began = time.perf_counter()
-        result = function(*arguments)
-        job.seconds[stage] = time.perf_counter() - began
-        return result
-
-    pixels, degrees = timed("read", read_photo, job.photo)
-    disparity = timed("depth", find_disparity, pixels, job.depth, estimator)
-    mesh = lift_photo(pixels, disparity, degrees, settings, timed)
-    data = timed("write", glb_bytes, mesh)
+    watch = job.watch
+    found = job.opened or watch("read", job.open)
+    job.opened = None  # a folder's photos are not all kept
+    depth = estimator if job.depth is None else Depth.read(job.depth)
+    how = Lifting(field_of_view=found.field_of_view or FIELD_OF_VIEW, mesh=settings)
+    mesh = lift_photo(found.pixels, depth, how, None, watch)
+    data = watch("write", glb_bytes, mesh)
     for made in job.outputs():
         made.parent.mkdir(parents=True, exist_ok=True)
-    _write(job, mesh, data, path, overwrite, timed)
+    _write(job, mesh, data, path, overwrite)
     job.facts = {
         "width": mesh.camera.width,
         "height": mesh.camera.height,
@@ -177,73 +184,15 @@ def run(job: Job, path: str, settings: MeshSettings, estimator: Any, overwrite: 
     }
 
 
-def read_photo(photo: Path) -> tuple[np.ndarray, float]:
-    """The photo (H, W, 3) uint8 at the size at which it is lifted, and the degrees that it spans across."""
-    from kinema.media.photo import read_photo as opened
-    from kinema.media.stills import shrunk
-    from kinema.systems.photo_3d.camera import FIELD_OF_VIEW
-
-    found = opened(photo)
-    return shrunk(found.pixels, LONG_SIDE), found.field_of_view or FIELD_OF_VIEW
-
-
-def find_disparity(pixels: np.ndarray, depth: Path | None, estimator: Any) -> np.ndarray:
-    """Disparity (H, W) float32 in [0, 1] of the photo, from a file or from the network."""
-    import numpy as np
-    import PIL.Image
-
-    if depth is None:
-        values = estimator.estimate(pixels).normalised()
-    else:
-        from kinema.media.depth import Depth
-
-        values = Depth.read(depth).normalised()
-    height, width = pixels.shape[:2]
-    if values.shape != (height, width):
-        given = values.shape[1] / values.shape[0] * height / width
-        if depth is not None and not 0.97 < given < 1.03:
-            raise UserError(
-                f"'{depth}' is {values.shape[1]}x{values.shape[0]} and the photo is lifted at {width}x{height}: "
-                "give depth of the same shape"
-            )
-        scaled = PIL.Image.fromarray(values.astype(np.float32)).resize(
-            (width, height), PIL.Image.Resampling.BILINEAR
-        )
-        values = np.clip(np.asarray(scaled), 0, 1)
-    return np.ascontiguousarray(values, np.float32)
-
-
-def lift_photo(
-    pixels: np.ndarray,
-    disparity: np.ndarray,
-    degrees: float,
-    settings: MeshSettings,
-    timed: Callable[..., Any],
-) -> TexturedMesh:
-    """Photo and disparity into layers, colours behind the foreground, and a mesh."""
-    from kinema.systems.photo_3d.camera import Camera
-    from kinema.systems.photo_3d.inpainting import fill
-    from kinema.systems.photo_3d.lifting import lift
-    from kinema.systems.photo_3d.mesh import build_mesh
-
-    camera = Camera(pixels.shape[1], pixels.shape[0], degrees)
-    image = timed("layers", lift, pixels, disparity)
-    image = timed("colours", fill, image)
-    mesh: TexturedMesh = timed("mesh", build_mesh, image, camera, settings)
-    return mesh
-
-
-def _write(
-    job: Job, mesh: TexturedMesh, data: bytes, path: str, overwrite: bool, timed: Callable[..., Any]
-) -> None:
+def _write(job: Job, mesh: TexturedMesh, data: bytes, path: str, overwrite: bool) -> None:
     from kinema.media.files import write_bytes
     from kinema.systems.photo_3d.page import write_page
 
     write_bytes(job.glb, data, overwrite)
     if job.html is not None:
-        timed("page", write_page, data, job.html, job.photo.stem, overwrite)
+        job.watch("page", write_page, data, job.html, job.photo.stem, overwrite)
     if job.video is not None:
-        timed("video", write_video, mesh, job.video, path, overwrite)
+        job.watch("video", write_video, mesh, job.video, path, overwrite)
 
 
 def write_video(mesh: TexturedMesh, video: Path, path: str, overwrite: bool) -> None:
@@ -273,17 +222,17 @@ def report(job: Job) -> dict[str, Any]:
         "photo": str(job.photo),
         "files": [str(made) for made in job.outputs()],
         **job.facts,
-        "seconds": {stage: round(seconds, 3) for stage, seconds in job.seconds.items()},
+        "seconds": {stage: round(seconds, 3) for stage, seconds in job.watch.seconds.items()},
     }
 
 
 def sentence(job: Job) -> str:
     """What there is to say of a finished photo, for people."""
-    stages = ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in job.seconds.items())
+    stages = ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in job.watch.seconds.items())
     facts = job.facts
     lines = [
         f"wrote {job.glb} ({facts['bytes'] / 1000:.0f} kB, {facts['triangles']} triangles, "
-        f"{sum(job.seconds.values()):.1f} s: {stages})"
+        f"{sum(job.watch.seconds.values()):.1f} s: {stages})"
     ]
     lines += [f"wrote {made}" for made in job.outputs()[1:]]
     return "\n".join(lines)

@@ -123,14 +123,14 @@ def test_the_whole_network_on_one_sheet_is_that_of_pictures(height, width):
     network = network_of()
     image, pixels, known = sheet(height, width)
     with torch.no_grad():
-        expected = network(pixels, known)[0].flatten(1).T
+        expected = network(known, pixels, torch.ones_like(known))[0].flatten(1).T
     levels = pyramid(image.x, image.y, image.neighbours, len(SMALL.widths))
     flat = pixels[0].flatten(1).T.contiguous()
-    everything, seen = network.along_links(flat, known.flatten(), levels, np.arange(len(image)))
-    assert seen.any()
+    everything = network.along_links(known.flatten(), flat, levels, np.arange(len(image)))
+    assert not torch.allclose(everything, flat)
     torch.testing.assert_close(everything, expected, atol=1e-5, rtol=1e-5)
     wanted = np.arange(3, len(image), 5)
-    some, _ = network.along_links(flat, known.flatten(), levels, wanted)
+    some = network.along_links(known.flatten(), flat, levels, wanted)
     torch.testing.assert_close(some, expected[wanted], atol=1e-5, rtol=1e-5)
 
 
@@ -141,11 +141,10 @@ def test_the_published_size():
     network.eval()
     image, pixels, known = sheet(33, 40)
     with torch.no_grad():
-        expected = network(pixels, known)[0].flatten(1).T
+        expected = network(known, pixels, torch.ones_like(known))[0].flatten(1).T
     levels = pyramid(image.x, image.y, image.neighbours, 5)
-    got, _ = network.along_links(
-        pixels[0].flatten(1).T.contiguous(), known.flatten(), levels, np.arange(len(image))
-    )
+    flat = pixels[0].flatten(1).T.contiguous()
+    got = network.along_links(known.flatten(), flat, levels, np.arange(len(image)))
     torch.testing.assert_close(got, expected, atol=1e-5 * float(expected.abs().max()), rtol=1e-5)
 
 
@@ -165,7 +164,7 @@ def test_the_foreground_has_no_influence_on_the_hidden_layer():
         image = two_layers(picture)
         levels = pyramid(image.x, image.y, image.neighbours, len(SMALL.widths))
         given = torch.from_numpy(image.known).float()
-        outputs.append(network.along_links(torch.from_numpy(image.colour), given, levels, wanted)[0])
+        outputs.append(network.along_links(given, torch.from_numpy(image.colour), levels, wanted))
     assert torch.equal(*outputs)
     behind = np.where(inside()[..., None], photo, 255 - photo)
     changed = fill(two_layers(behind), "network", network).colour[hidden]
@@ -230,4 +229,4 @@ def test_bad_requests_are_refused():
     network = Farbrausch(SMALL)
     _, pixels, known = sheet(8, 8)
     with pytest.raises(ValueError, match="eval"):
-        network.along_links(pixels[0].flatten(1).T, known.flatten(), [], np.arange(4))
+        network.along_links(known.flatten(), pixels[0].flatten(1).T, [], np.arange(4))

@@ -18,9 +18,9 @@ _VERTICES, _INDICES = 34962, 34963  # what a buffer view is for
 _LINEAR, _LINEAR_MIPMAP_LINEAR, _CLAMP = 9729, 9987, 33071
 
 
-def write_glb(mesh: TexturedMesh, path: Path, overwrite: bool = False) -> None:
+def write_glb(mesh: TexturedMesh, path: str | Path, overwrite: bool = False) -> None:
     """Write the mesh as .glb, atomically. Raises UserError where the file is there already or cannot be written."""
-    write_bytes(path, glb_bytes(mesh), overwrite)
+    write_bytes(Path(path), glb_bytes(mesh), overwrite)
 
 
 def glb_bytes(mesh: TexturedMesh) -> bytes:

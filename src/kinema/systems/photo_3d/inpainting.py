@@ -1,7 +1,8 @@
 """Colour for hidden surfaces: Farbrausch, a U-Net of partial convolutions, and diffusion, which needs no weights.
 
 The network learns on ordinary photos and runs on layered images with the same weights (2008.12298, section 4.3). The
-paper's searched widths are not known: these are ours.
+paper's searched widths are not known: these are ours. So is its start from diffused colours: diffusion meets every
+rim exactly, and the network, which sees it, adds what it lacks.
 """
 
 # B pictures, K pixels of a layered image, L levels
@@ -67,12 +68,15 @@ class Stage(nn.Module):
 
 
 class Farbrausch(nn.Module):
-    """The inpainting U-Net. Skips join by concatenation, of features and of masks."""
+    """The inpainting U-Net. Skips join by concatenation, of features and of masks.
+
+    It sees the known colours beside a first guess at all of them, to which what it makes is added.
+    """
 
     def __init__(self, config: FarbrauschConfig = FarbrauschConfig()) -> None:
         super().__init__()
         self.config = config
-        widths = (3, *config.widths)
+        widths = (6, *config.widths)
         self.encoder = nn.ModuleList(
             Stage(PartialConv(widths[i], widths[i + 1], config.kernels[i], stride=2), norm=i > 0, slope=0.0)
             for i in range(len(config.widths))
@@ -87,50 +91,56 @@ class Farbrausch(nn.Module):
             for i in range(len(outs))
         )
         self.head = PartialConv(outs[0], 3, 3)
+        self.init_weights()
 
     def init_weights(self) -> None:
-        """Start over: as `PartialConv` and batch normalisation do."""
+        """Start over: as `PartialConv` and batch normalisation do, but near the first guess."""
         for module in self.modules():
             if isinstance(module, PartialConv):
                 module.init_weights()
             elif isinstance(module, nn.BatchNorm2d):
                 module.reset_parameters()
+        with torch.no_grad():
+            self.head.weight.mul_(0.1)
 
     @staticmethod
     def stages(side: nn.ModuleList) -> list[Stage]:
         """The stages of the encoder or the decoder, the finest first."""
         return [stage for stage in side if isinstance(stage, Stage)]
 
-    def forward(self, colour: Tensor, known: Tensor) -> Tensor:
-        """Colours (B, 3, H, W) in [-1, 1] and where they are known (B, 1, H, W) -> colours (B, 3, H, W) everywhere."""
-        skips: list[Masked] = [(colour, known)]
+    def forward(self, known: Tensor, guess: Tensor, there: Tensor) -> Tensor:
+        """Where colours are known (B, 1, H, W) and a guess (B, 3, H, W) in [-1, 1], true there -> colours (B, 3, H, W).
+
+        there (B, 1, H, W): where the surface has a pixel at all; nothing else is looked at.
+        """
+        skips: list[list[Masked]] = [[(guess, known), (guess, there)]]
         for stage in self.stages(self.encoder):
-            x, mask = stage.conv([skips[-1]])
-            skips.append((stage.finish(x), mask))
-        x, mask = skips.pop()
+            x, mask = stage.conv(skips[-1])
+            skips.append([(stage.finish(x), mask)])
+        ((x, mask),) = skips.pop()
         for stage in reversed(self.stages(self.decoder)):
-            height, width = skips[-1][0].shape[2:]
+            height, width = skips[-1][0][0].shape[2:]
             up = (_doubled(x)[..., :height, :width], _doubled(mask)[..., :height, :width])
-            x, mask = stage.conv([up, skips.pop()])
+            x, mask = stage.conv([up, *skips.pop()])
             x = stage.finish(x)
-        return self.head([(x, mask)])[0]
+        return guess + self.head([(x, mask)])[0]
 
     @torch.no_grad()
-    def along_links(self, colour: Tensor, known: Tensor, levels: list[Level], wanted: np.ndarray) -> Masked:
-        """The same on a layered image, for the pixels `wanted` alone: (R, 3), and (R,) whether anything known was seen.
+    def along_links(self, known: Tensor, guess: Tensor, levels: list[Level], wanted: np.ndarray) -> Tensor:
+        """The same on a layered image, for the pixels `wanted` alone: (R, 3).
 
-        colour (K, 3), known (K,), levels from `pyramid`. At each level only what the wanted pixels depend on is
-        computed, which changes nothing of the result. In eval mode only: there are no batches to normalise over.
+        known (K,), guess (K, 3), levels from `pyramid`. At each level only what the wanted pixels depend on
+        is computed, which changes nothing of the result. In eval mode only: there are no batches to normalise over.
         """
         if self.training:
             raise ValueError("the network runs along links in eval mode only: call eval() first")
         plan = _Plan.make(levels, wanted, self.config.kernels)
-        skips: list[Masked] = [(colour, known)]
+        skips: list[list[Masked]] = [[(guess, known), (guess, torch.ones_like(known))]]
         for number, stage in enumerate(self.stages(self.encoder)):
-            x, mask = stage.conv.along_links([skips[-1]], plan.encoder_windows[number])
+            x, mask = stage.conv.along_links(skips[-1], plan.encoder_windows[number])
             rows = plan.encoder_rows[number]
-            skips.append(_placed(stage.finish(x), mask, rows, len(levels[number + 1])))
-        x, mask = skips.pop()
+            skips.append([_placed(stage.finish(x), mask, rows, len(levels[number + 1]))])
+        ((x, mask),) = skips.pop()
         for number, stage in reversed(list(enumerate(self.stages(self.decoder)))):
             parent = torch.from_numpy(levels[number].parent)
             # One row more, unknown, is the parent of those that have none.
@@ -138,9 +148,9 @@ class Farbrausch(nn.Module):
                 torch.cat([x, x.new_zeros(1, x.shape[1])])[parent],
                 torch.cat([mask, mask.new_zeros(1)])[parent],
             )
-            y, seen = stage.conv.along_links([up, skips.pop()], plan.decoder_windows[number])
+            y, seen = stage.conv.along_links([up, *skips.pop()], plan.decoder_windows[number])
             x, mask = _placed(stage.finish(y), seen, plan.decoder_rows[number], len(levels[number]))
-        return self.head.along_links([(x, mask)], plan.head_windows)
+        return guess[torch.from_numpy(wanted)] + self.head.along_links([(x, mask)], plan.head_windows)[0]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -194,15 +204,14 @@ def fill(
     """The same pixels with colours where they were unknown; what is known stays as it was.
 
     network: None takes the weights inside the package, and diffusion while there are none. context: links by which the
-    network's view reaches beyond the unknown pixels; what lies further is not looked at. Pixels that the network finds
-    nothing known for are left to diffusion.
+    network's view reaches beyond the unknown pixels; what lies further is not looked at.
     """
     if method not in ("network", "diffusion"):
         raise UserError(f"there is no way to fill called {method!r}: choose network or diffusion")
     unknown = np.flatnonzero(~image.known)
     if len(unknown) == 0:
         return image
-    known, colour = image.known, image.colour
+    colour = diffused(image.colour, image.known, image.neighbours)
     if method == "network" and network is None:
         if WEIGHTS.is_file():
             network = _shipped()
@@ -212,16 +221,11 @@ def fill(
         near = _surroundings(image.neighbours, unknown, context)
         old, links = subset(image.neighbours, near)
         levels = pyramid(image.x[old], image.y[old], links, len(network.config.widths))
-        wanted = np.flatnonzero(~known[old])
-        pixels = torch.from_numpy(colour[old]) * 2 - 1
-        given = torch.from_numpy(known[old]).to(pixels.dtype)
-        made, seen = network.along_links(pixels, given, levels, wanted)
-        told = seen.numpy() > 0
-        colour, known = colour.copy(), known.copy()
-        colour[old[wanted[told]]] = ((made.numpy()[told] + 1) / 2).clip(0.0, 1.0)
-        known[old[wanted[told]]] = True
-    if not known.all():
-        colour = diffused(colour, known, image.neighbours)
+        wanted = np.flatnonzero(~image.known[old])
+        guess = torch.from_numpy(colour[old]) * 2 - 1
+        known = torch.from_numpy(image.known[old]).to(guess.dtype)
+        made = network.along_links(known, guess, levels, wanted)
+        colour[old[wanted]] = ((made.numpy() + 1) / 2).clip(0.0, 1.0)
     return dataclasses.replace(image, colour=colour)
 
 
