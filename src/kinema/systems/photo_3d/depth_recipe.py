@@ -73,7 +73,7 @@ def measured(model: nn.Module, folder: Path, count: int = 64) -> Mapping[str, fl
     return scene_errors(model, batches)
 
 
-def float_stage(network: Tiefenrausch, steps: int = 12_000, batch_size: int = 16) -> Stage:
+def float_stage(network: Tiefenrausch, steps: int = 3_600, batch_size: int = 16) -> Stage:
     """The network with its batch norms, on layered scenes."""
     return Stage(
         name="depth",
@@ -97,7 +97,7 @@ def float_stage(network: Tiefenrausch, steps: int = 12_000, batch_size: int = 16
 
 
 def rounded_stage(
-    network: Tiefenrausch, trained: Tiefenrausch, steps: int = 1200, batch_size: int = 16
+    network: Tiefenrausch, trained: Tiefenrausch, steps: int = 800, batch_size: int = 16
 ) -> Stage:
     """Quantisation-aware training of `network`, which takes the folded weights of `trained` when the stage begins."""
 

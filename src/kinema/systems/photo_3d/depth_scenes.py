@@ -1,8 +1,9 @@
 """Layered scenes with exact disparity, drawn by the thousand: what the nano depth network learns from.
 
 A scene is a stage (a ground under a sky, a room of planes, or a slanted wall), textured in perspective, and before it
-cut-outs of the Small World's artwork and plain shapes, far ones first; light, haze and noise on top. It is a pure
-function of (split, index, size). Planes are linear in disparity, so the truth is exact at every pixel.
+cut-outs of the Small World's artwork, pieces of photos in random outlines and plain shapes, far ones first; light, haze
+and noise on top. It is a pure function of (split, index, size). Planes are linear in disparity, so the truth is exact
+at every pixel. Needs scikit-image and scikit-learn, whose photos it cuts up.
 """
 
 # H W rows and columns; x runs over [-W/H, W/H], y over [-1, 1] downwards; disparity is above 0 and near is large
@@ -20,7 +21,7 @@ import torch
 from torch import Tensor
 
 from kinema.errors import UserError
-from kinema.systems.photo_3d.textures import TEXTURES, artwork, texture
+from kinema.systems.photo_3d.textures import DRAWN, SOFT, TEXTURES, artwork, texture
 from kinema.world import atlas
 
 SPLITS: Final = ("train", "val", "test")
@@ -123,7 +124,7 @@ def _open_ground(rng: np.random.Generator, split: str, x: Array, y: Array) -> tu
         top, low = _colour(rng, 0.2, 0.9), _colour(rng, 0.5, 1.0)
         share = np.clip((y + 1) / max(horizon + 1, 0.2), 0, 1)[..., None]
         sky = top + share * (low - top) + np.zeros((*truth.shape, 3), np.float32)
-        clouds = _sample(split, int(rng.integers(8)), x * 0.25 + 7 + 0 * y, y * 0.4 + 9 + 0 * x)
+        clouds = _sample(split, int(rng.integers(SOFT)), x * 0.25 + 7 + 0 * y, y * 0.4 + 9 + 0 * x)
         sky += float(rng.uniform(0, 0.35)) * (clouds - clouds.mean())
     else:
         sky = _sample(split, int(rng.integers(TEXTURES)), x * 0.4 + 5 + 0 * y, y * 0.4 + 5 + 0 * x)
@@ -179,7 +180,7 @@ def _stand(
     stands = rng.random() < 0.8 and 0.2 * rows < foot < 1.3 * rows
     bottom = foot if stands else float(rng.uniform(0.3, 1.1)) * rows
     centre = float(rng.uniform(-0.05, 1.05)) * columns
-    drawn = rng.random() < 0.65
+    drawn = rng.random() < 0.45
     if drawn:
         wide = height
     top, left = round(bottom - height), round(centre - wide / 2)
@@ -193,7 +194,12 @@ def _stand(
     u = ((np.arange(box_columns.start, box_columns.stop) - left + 0.5) / max(round(wide), 3)).astype(
         np.float32
     )[None]
-    colours, alpha, bulge = _cut_out(rng, split, u, v, height) if drawn else _shape(rng, split, u, v)
+    if drawn:
+        colours, alpha, bulge = _cut_out(rng, split, u, v, height)
+    elif rng.random() < 0.4:
+        colours, alpha, bulge = _photo_cut_out(rng, split, u, v)
+    else:
+        colours, alpha, bulge = _shape(rng, split, u, v)
     depth = disparity * (1 + bulge)
     behind = truth[box_rows, box_columns]
     share = np.where(depth >= behind, alpha, 0.0)[..., None]
@@ -225,6 +231,23 @@ def _cut_out(
     tint = rng.uniform(0.6, 1.15) * rng.uniform(0.85, 1.15, 3)
     colours = found[..., :3] / np.maximum(alpha, 1e-3)[..., None] * tint
     return colours.astype(np.float32), alpha, np.zeros_like(alpha)
+
+
+def _photo_cut_out(rng: np.random.Generator, split: str, u: Array, v: Array) -> tuple[Array, Array, Array]:
+    """A piece of a photo in a random outline, bulging or flat: colours (h, w, 3), alpha and relief (h, w)."""
+    x, y = 2 * u - 1, 2 * v - 1
+    radius, angle = np.hypot(x, y), np.arctan2(y, x)
+    outline = np.full_like(radius, 0.75)
+    for wave in range(1, 7):
+        outline += 0.2 / wave * float(rng.normal()) * np.sin(wave * angle + float(rng.uniform(0, 2 * np.pi)))
+    outline = np.clip(outline, 0.15, 1.0)
+    alpha = np.clip((outline - radius) * 8, 0, 1)
+    inside = np.clip(1 - (radius / outline) ** 2, 0, 1)
+    relief = float(rng.uniform(0, 0.15)) * np.sqrt(inside)
+    flat = x * 0 + y * 0
+    number, repeats = int(rng.integers(DRAWN, TEXTURES)), float(rng.uniform(0.2, 0.5))
+    colours = _sample(split, number, u * repeats + 3 + flat, v * repeats + 3 + flat)
+    return colours * float(rng.uniform(0.7, 1.15)), alpha.astype(np.float32), relief.astype(np.float32)
 
 
 def _shape(rng: np.random.Generator, split: str, u: Array, v: Array) -> tuple[Array, Array, Array]:

@@ -4,9 +4,7 @@ The paper's claim (2008.12298, section 4.3): a network trained this way fills hi
 the links. Its training follows partial convolutions (1804.07723), whose perceptual and style terms need a network with
 published weights; features of a fixed random network stand in for them here, beside gradients at several scales.
 
-Photos come from a folder, or from the packages scikit-image (astronaut, chelsea, coffee, rocket: public domain or CC0)
-and, where installed, scikit-learn (china, flower: CC BY 2.0). Middlebury's Motorcycle is never among them: it is the
-test.
+Photos come from a folder, or from packages (`photos.py`).
 """
 
 # B crops, S their side
@@ -24,12 +22,11 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
-from kinema.errors import UserError
-from kinema.media.image import Image as Photo
 from kinema.settings import named_preset
 from kinema.systems.photo_3d.diffusion import diffused
 from kinema.systems.photo_3d.inpainting import Farbrausch, FarbrauschConfig, load_inpainting, save_inpainting
 from kinema.systems.photo_3d.layered import lattice_links
+from kinema.systems.photo_3d.photos import read_photos
 from kinema.train import BatchIndex, Recipe, Stage, seed_everything
 
 PRESETS = {"nano": FarbrauschConfig()}
@@ -38,7 +35,6 @@ BAND = (8, 50)  # width of what is grown behind an object, in pixels
 HOLE_WEIGHT, GRADIENT_WEIGHT, FEATURE_WEIGHT, VARIATION_WEIGHT = 6.0, 1.0, 0.5, 0.1
 MOST_HOLE = 0.7  # of a crop
 VALIDATION = 24  # crops
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
 
 @dataclass
@@ -53,40 +49,6 @@ class HoleBatch:
     known: Tensor
     wanted: Tensor
     guess: Tensor
-
-
-def read_photos(folder: Path | None = None) -> list[np.ndarray]:
-    """The photos (H, W, 3) uint8 of a folder and those below it, or those that ship in packages."""
-    if folder is None:
-        return _shipped_photos()
-    if not folder.is_dir():
-        raise UserError(f"there is no folder '{folder}' with photos: check the path")
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-    photos = [Photo.read(path).pixels for path in files]
-    photos = [photo for photo in photos if min(photo.shape[:2]) >= SIDE]
-    if not photos:
-        raise UserError(
-            f"'{folder}' holds no photo of at least {SIDE} x {SIDE} pixels: expected {', '.join(SUFFIXES)}"
-        )
-    return photos
-
-
-def _shipped_photos() -> list[np.ndarray]:
-    try:
-        from skimage import data
-    except ImportError:
-        raise UserError(
-            "without --data the photos are those of the package scikit-image: install it with "
-            "pip install 'kinema[eval]', or name a folder of photos"
-        ) from None
-    photos = [np.asarray(getattr(data, name)()) for name in ("astronaut", "chelsea", "rocket")]
-    try:
-        from sklearn.datasets import load_sample_image
-
-        photos += [np.asarray(load_sample_image(name)) for name in ("china.jpg", "flower.jpg")]
-    except ImportError:
-        pass
-    return [*photos, np.asarray(data.coffee())]  # the last is held out
 
 
 class Holes:
@@ -300,7 +262,7 @@ def recipe(preset: str = "nano", data: Path | None = None, seed: int = 0, init: 
     network = (
         Farbrausch(named_preset(PRESETS, preset, "Farbrausch")) if init is None else load_inpainting(init)
     )
-    stages = [hole_stage(network.train().requires_grad_(True), read_photos(data))]
+    stages = [hole_stage(network.train().requires_grad_(True), read_photos(data, SIDE))]
     return Recipe(stages=stages, finish=lambda folder: _save(network, folder))
 
 

@@ -1,4 +1,8 @@
-"""Surfaces for layered scenes: textures that repeat, drawn once and kept, and the Small World's cut-outs by size."""
+"""Surfaces for layered scenes: textures that repeat, drawn once and kept, and cut-outs.
+
+Two in five textures are drawn, the others pieces of photos. Cut-outs are the Small World's artwork by size, and pieces
+of photos in random outlines.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +11,24 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+import PIL.Image
 
+from kinema.systems.photo_3d.photos import shipped_photos
 from kinema.world import atlas, backgrounds
 
-TEXTURES: Final = 64  # of each split
+DRAWN: Final = 64  # textures of each split; pieces of photos follow them
+TEXTURES: Final = 160
 SIZE: Final = 128
-SOFT: Final = 8  # the first of them have no hard edges, for skies
+SOFT: Final = 8  # of the drawn, the first of them have no hard edges, for skies
 Array = npt.NDArray[Any]  # float32 in what is handed out
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=512)
 def texture(split: str, number: int) -> Array:
     """Texture `number` of a split: float32 (128, 128, 3) in [0, 1], which repeats without a seam."""
     rng = np.random.default_rng([sum(map(ord, split)), number, 21])
+    if number >= DRAWN:
+        return _mirrored(_photo_piece(split, rng))
     noise = _noise(rng, float(rng.uniform(0.9, 2.0)))
     dark, bright = rng.uniform(0.02, 0.6, 3), rng.uniform(0.35, 1.0, 3)
     kind = 0 if number < SOFT else int(rng.integers(5))
@@ -37,11 +46,28 @@ def texture(split: str, number: int) -> Array:
         kinds = list(backgrounds.PAINTERS)
         pixels, _ = backgrounds.paint(kinds[number % len(kinds)], 0 if split == "train" else 1, 64)
         piece = pixels[32:96, 16:80].astype(np.float32) / 255
-        wide = np.concatenate([piece, piece[:, ::-1]], 1)
-        return np.ascontiguousarray(np.concatenate([wide, wide[::-1]], 0))
+        return _mirrored(piece)
     colours = dark + share[..., None] * (bright - dark)
     grain = rng.standard_normal((SIZE, SIZE, 1)) * rng.uniform(0.0, 0.06)
     return np.clip(colours + grain, 0, 1).astype(np.float32)
+
+
+def _photo_piece(split: str, rng: np.random.Generator) -> Array:
+    """A square of a photo at any scale: (64, 64, 3). The last photo is never seen in training."""
+    *known, held_out = shipped_photos()
+    photo = known[int(rng.integers(len(known)))] if split == "train" else held_out
+    height, width = photo.shape[:2]
+    span = int(SIZE / 2 * (min(height, width) * 2 / SIZE) ** rng.uniform())
+    top, left = int(rng.integers(height - span + 1)), int(rng.integers(width - span + 1))
+    cut = PIL.Image.fromarray(photo[top : top + span, left : left + span])
+    small = cut.resize((SIZE // 2, SIZE // 2), PIL.Image.Resampling.BOX)
+    return np.asarray(small, np.float32) / 255
+
+
+def _mirrored(piece: Array) -> Array:
+    """Beside its mirror images, so that it repeats: (64, 64, 3) -> (128, 128, 3)."""
+    wide = np.concatenate([piece, piece[:, ::-1]], 1)
+    return np.ascontiguousarray(np.concatenate([wide, wide[::-1]], 0))
 
 
 def _noise(rng: np.random.Generator, slope: float) -> Array:
