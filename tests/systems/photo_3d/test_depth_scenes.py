@@ -13,6 +13,7 @@ from kinema.errors import UserError
 from kinema.media.depth import Depth, Intrinsics
 from kinema.systems.photo_3d import depth_recipe
 from kinema.systems.photo_3d.depth import DepthEstimator
+from kinema.systems.photo_3d.depth import load as load_estimator
 from kinema.systems.photo_3d.depth_measures import against_stereo, row_prior, scene_errors
 from kinema.systems.photo_3d.depth_model import Tiefenrausch, TiefenrauschConfig, fold_norms
 from kinema.systems.photo_3d.depth_scenes import FARTHEST, SPLITS, depth_batch, scene
@@ -117,7 +118,9 @@ def test_both_stages_run_resume_and_leave_an_eight_bit_file(tmp_path, monkeypatc
     run_stages(made.stages, tmp_path / "run", device="cpu", progress=False)
     path = made.finish(tmp_path / "run/final")
     network, facts = load_depth(path)
-    assert facts == {"trained_on": "layered scenes"}
+    assert facts == {"trained_on": "layered scenes", "long_side": 32}
+    assert load_estimator(path).long_side == 32
+    assert load_estimator(path, long_side=64).long_side == 64
     assert all(float(layer.seen) == 1 for layer in quantisers(network))
     trained = made.stages[1].model
     x = depth_batch(range(2), "val", 32, 32).pictures

@@ -19,14 +19,15 @@ from kinema.systems.photo_3d.depth_model import MULTIPLE, Tiefenrausch
 from kinema.systems.photo_3d.depth_weights import load_depth
 from kinema.systems.photo_3d.upsampling import area_resize, guided_upsample
 
-LONG_SIDE: Final = 384  # pixels of the picture that the network sees
+LONG_SIDE: Final = 384  # pixels of the picture that the network sees, unless its file says otherwise
 NAME: Final = "photo-3d-depth-nano"
 
 
 class DepthEstimator:
     """A depth network ready for photos. Build one with `kinema.load("photo_3d/tiefenrausch", weights=FILE)`.
 
-    long_side: pixels of the longer side that the network sees, a multiple of 32; both nets were trained for 384.
+    long_side: pixels of the longer side that the network sees, a multiple of 32. Much more or less than it was trained
+    with ruins the depth.
     """
 
     def __init__(
@@ -81,11 +82,12 @@ def load(
     path: Path | None,
     device: str = "cpu",
     arithmetic: Literal["int8", "float"] = "int8",
-    long_side: int = LONG_SIDE,
+    long_side: int | None = None,
 ) -> DepthEstimator:
     """Open a weight file: nano's, or the official network's after conversion.
 
-    arithmetic: of a network with eight-bit ranges, `int8` rounds as the phone does and `float` only clamps.
+    arithmetic: of a network with eight-bit ranges, `int8` rounds as the phone does and `float` only clamps. long_side:
+    None takes what stands in the file (what the network was trained with), or 384.
     """
     from kinema.weights import weights_hash
 
@@ -93,8 +95,13 @@ def load(
         raise UserError("the depth network needs weights: give a file with --weights FILE")
     if arithmetic not in ("int8", "float"):
         raise UserError(f"arithmetic={arithmetic!r} must be int8 or float")
-    network, _ = load_depth(path, arithmetic)
-    return DepthEstimator(network, device, long_side, weights_hash(path))
+    network, facts = load_depth(path, arithmetic)
+    side = facts.get("long_side", LONG_SIDE) if long_side is None else long_side
+    if not isinstance(side, int):
+        raise UserError(
+            f"'{path.name}' names {side!r} as long_side, which is no number of pixels: get it again"
+        )
+    return DepthEstimator(network, device, side, weights_hash(path))
 
 
 def estimate(photo: npt.NDArray[np.uint8], model: DepthEstimator | None = None) -> Depth:

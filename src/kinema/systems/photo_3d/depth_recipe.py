@@ -177,5 +177,5 @@ def _save(network: Tiefenrausch, folder: Path) -> Path:
     path = folder / "model.safetensors"
     round_weights(network)
     set_mode(network, "round")
-    save_depth(network.eval(), path, "uint8", trained_on="layered scenes")
+    save_depth(network.eval(), path, "uint8", trained_on="layered scenes", long_side=WIDTH)
     return path
