@@ -2,7 +2,8 @@
 
 The paper's claim (2008.12298, section 4.3): a network trained this way fills hidden layers, if its convolutions follow
 the links. Its training follows partial convolutions (1804.07723), whose perceptual and style terms need a network with
-published weights; features of a fixed random network stand in for them here, beside gradients at several scales.
+published weights; features of a fixed random network stand in for them here (which are known to describe texture, as
+correlations over places: 1606.00021), beside gradients at several scales.
 
 Photos come from a folder, or from packages (`photos.py`).
 """
@@ -32,7 +33,7 @@ from kinema.train import BatchIndex, Recipe, Stage, seed_everything
 PRESETS = {"nano": FarbrauschConfig()}
 SIDE = 128  # pixels of a training crop
 BAND = (8, 50)  # width of what is grown behind an object, in pixels
-HOLE_WEIGHT, GRADIENT_WEIGHT, FEATURE_WEIGHT, VARIATION_WEIGHT = 6.0, 1.0, 0.5, 0.1
+HOLE_WEIGHT, GRADIENT_WEIGHT, FEATURE_WEIGHT, TEXTURE_WEIGHT, VARIATION_WEIGHT = 6.0, 1.0, 0.5, 8.0, 0.1
 MOST_HOLE = 0.7  # of a crop
 VALIDATION = 24  # crops
 
@@ -161,7 +162,7 @@ def _random_features() -> nn.Sequential:
 def hole_loss(
     model: nn.Module, batch: HoleBatch, generator: torch.Generator
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """L1 where colours are wanted (x 6) and known, gradients and random features of the composite, its variation.
+    """L1 where colours are wanted (x 6) and known; gradients, random features, texture and variation of the composite.
 
     The generator is not needed.
     """
@@ -176,11 +177,14 @@ def hole_loss(
     )  # outside of the holes the composite is true: means are per wanted pixel
     gradients = _gradient_difference(composite, truth) / share
     one, two = composite, truth
-    features = torch.zeros((), device=made.device)
+    features, texture = torch.zeros((), device=made.device), torch.zeros((), device=made.device)
+    one, two, where = composite, truth, wanted
     for layer in _random_features().to(made.device):
         one, two = layer(one), layer(two)
         if isinstance(layer, nn.LeakyReLU):
             features = features + (one - two).abs().mean() / share
+            where = F.avg_pool2d(where, 2)
+            texture = texture + (_correlations(one, where) - _correlations(two, where)).abs().mean()
     variation = sum(
         (x * near).abs().sum() / near.sum().clamp(min=1.0) / 3 for x, near in _steps(composite, wanted)
     )
@@ -189,10 +193,17 @@ def hole_loss(
         + valid
         + GRADIENT_WEIGHT * gradients
         + FEATURE_WEIGHT * features
+        + TEXTURE_WEIGHT * texture
         + VARIATION_WEIGHT * variation
     )
-    logs = {"hole": hole, "valid": valid, "gradients": gradients, "features": features}
+    logs = {"hole": hole, "valid": valid, "gradients": gradients, "features": features, "texture": texture}
     return total, {name: value.detach() for name, value in logs.items()}
+
+
+def _correlations(features: Tensor, where: Tensor) -> Tensor:
+    """How channels go together over the places `where` (B, 1, h, w) of features (B, C, h, w): (B, C, C)."""
+    weighed = (features * where).flatten(2)
+    return weighed @ features.flatten(2).mT / where.sum((1, 2, 3)).clamp(min=1.0)[:, None, None]
 
 
 def _gradient_difference(one: Tensor, two: Tensor, scales: int = 4) -> Tensor:
@@ -215,7 +226,10 @@ def _steps(picture: Tensor, wanted: Tensor) -> list[tuple[Tensor, Tensor]]:
 
 @torch.no_grad()
 def measure(model: nn.Module, source: Holes, count: int = VALIDATION) -> dict[str, float]:
-    """PSNR over the wanted pixels of crops from held-out photos, beside that of diffusion."""
+    """Over the wanted pixels of crops from held-out photos, beside diffusion: PSNR, and the share of detail.
+
+    Detail is the mean step between neighbouring pixels, of which the truth has 1.
+    """
     batch = source.batch(range(count), seed=2**31)
     made = model(batch.known, batch.guess, batch.known + batch.wanted).clamp(-1, 1)
 
@@ -223,11 +237,22 @@ def measure(model: nn.Module, source: Holes, count: int = VALIDATION) -> dict[st
         error = ((picture - batch.pixels).square().mean(1, keepdim=True) * batch.wanted).sum((1, 2, 3))
         return float((10 * torch.log10(4 * batch.wanted.sum((1, 2, 3)) / error.clamp(min=1e-6))).mean())
 
-    return {"psnr": psnr(made), "diffusion_psnr": psnr(batch.guess)}
+    def detail(picture: Tensor) -> float:
+        both = (
+            [(x.abs() * near).sum() for x, near in _steps(p, batch.wanted)] for p in (picture, batch.pixels)
+        )
+        return float(sum(next(both)) / sum(next(both)))
+
+    return {
+        "psnr": psnr(made),
+        "diffusion_psnr": psnr(batch.guess),
+        "detail": detail(made),
+        "diffusion_detail": detail(batch.guess),
+    }
 
 
 def hole_stage(
-    network: Farbrausch, photos: list[np.ndarray], steps: int = 6000, batch_size: int = 8, lr: float = 2e-3
+    network: Farbrausch, photos: list[np.ndarray], steps: int = 3000, batch_size: int = 8, lr: float = 5e-4
 ) -> Stage:
     """The one training stage. Of two photos or more, one in six (the last ones) is kept for validation."""
     held = max(1, len(photos) // 6) if len(photos) > 1 else 0
