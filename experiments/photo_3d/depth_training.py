@@ -14,11 +14,12 @@ import tempfile
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from kinema.eval.reports import bars, finish, summary, table
 from kinema.eval.runs import Run, arguments, run_all
 from kinema.systems.photo_3d import depth_recipe
+from kinema.systems.photo_3d.bench import RowPrior
 from kinema.systems.photo_3d.depth import DepthEstimator
 from kinema.systems.photo_3d.depth_measures import against_stereo, motorcycle, row_prior, scene_errors
 from kinema.systems.photo_3d.depth_model import Tiefenrausch, TiefenrauschConfig
@@ -31,23 +32,6 @@ STEPS, MORE, HELD_OUT, BATCH, CALIBRATION = 500, 100, 256, 16, 8
 HEIGHT, WIDTH = depth_recipe.HEIGHT, depth_recipe.WIDTH
 FIGURES = ("held-out log error", "Motorcycle R2", "Motorcycle AbsRel", "Motorcycle log error")
 Row = dict[str, float]
-
-
-class Rows(nn.Module):
-    """A network that knows which row it is in, and nothing else: log disparity (1, 1, H, 1) for every picture."""
-
-    def __init__(self, prior: Tensor) -> None:
-        super().__init__()
-        self.prior = nn.Parameter(prior, requires_grad=False)
-
-    def forward(self, pictures: Tensor) -> Tensor:
-        size = pictures.shape[2:]
-        rows = nn.functional.interpolate(self.prior, (size[0], 1), mode="bilinear", align_corners=False)
-        return rows.expand(len(pictures), 1, *size)
-
-    def disparity(self, pictures: Tensor) -> Tensor:
-        """What `DepthEstimator` asks for."""
-        return self(pictures).exp()
 
 
 def score(network: nn.Module, scenes: int) -> Row:
@@ -112,8 +96,8 @@ def main() -> None:
     found, spent = run_all(NAME, given, runs)
     with torch.no_grad():
         priors = {
-            "constant": score(Rows(torch.zeros(1, 1, HEIGHT, 1)), scenes),
-            "rows": score(Rows(row_prior(HEIGHT, WIDTH, shown)), scenes),
+            "constant": score(RowPrior(torch.zeros(1, 1, HEIGHT, 1)), scenes),
+            "rows": score(RowPrior(row_prior(HEIGHT, WIDTH, shown)), scenes),
         }
     rows = {arm: [one[arm] for one in found["all"]] for arm in found["all"][0]}
     arms = summary({arm: [row] * given.seeds for arm, row in priors.items()} | rows)

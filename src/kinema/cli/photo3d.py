@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,7 +16,8 @@ from kinema.errors import UserError
 
 if TYPE_CHECKING:
     from kinema.media.photo import Photo
-    from kinema.systems.photo_3d.mesh import MeshSettings, TexturedMesh
+    from kinema.systems.photo_3d.mesh import TexturedMesh
+    from kinema.systems.photo_3d.pipeline import Lifting
 
 VIDEO_SIDE, FPS, SECONDS = 960, 30, 4
 OVERSCAN = 1.06  # a video shows the photo a little larger, so that its rim stays out of sight
@@ -72,6 +73,10 @@ def photo3d(
             "--depth", help="Take depth from this file, as `kinema depth` writes it, not from a network."
         ),
     ] = None,
+    colours: Annotated[
+        str,
+        typer.Option("--colours", help="How hidden surfaces get theirs: network, or diffusion (faster)."),
+    ] = "network",
     triangles: Annotated[int, typer.Option("--triangles", help="At most so many triangles.")] = 20_000,
     size: Annotated[int, typer.Option("--size", help="At most so many bytes of .glb.")] = 1_000_000,
     weights: Weights = "nano",
@@ -89,10 +94,13 @@ def photo3d(
     """
     from kinema.systems.photo_3d.mesh import MeshSettings
     from kinema.systems.photo_3d.paths import PATHS
+    from kinema.systems.photo_3d.pipeline import Lifting
 
     if path not in PATHS:
         raise UserError(f"--path is '{path}' and must be {', '.join(PATHS[:-1])} or {PATHS[-1]}")
-    settings = MeshSettings(triangles=triangles, size=size)
+    if colours not in ("network", "diffusion"):
+        raise UserError(f"--colours is '{colours}' and must be network or diffusion")
+    how = Lifting(colours=colours, mesh=MeshSettings(triangles=triangles, size=size))  # type: ignore[arg-type]
     jobs = find_jobs(photo, output, html, video, depth)
     for job in jobs:
         check_outputs(job, overwrite)
@@ -103,7 +111,7 @@ def photo3d(
     counter = making.counter("photo ", len(jobs), shown=not as_json and len(jobs) > 1)
     for number, job in enumerate(jobs, 1):
         try:
-            run(job, path, settings, estimator, overwrite)
+            run(job, path, how, estimator, overwrite)
         except UserError as error:
             if len(jobs) == 1:
                 raise
@@ -157,18 +165,18 @@ def check_outputs(job: Job, overwrite: bool) -> None:
             check_folder(made.parent)
 
 
-def run(job: Job, path: str, settings: MeshSettings, estimator: Any, overwrite: bool) -> None:
+def run(job: Job, path: str, how: Lifting, estimator: Any, overwrite: bool) -> None:
     """Lift one photo and write all that was asked for; the job keeps seconds and facts."""
     from kinema.media.depth import Depth
     from kinema.systems.photo_3d.camera import FIELD_OF_VIEW
     from kinema.systems.photo_3d.glb import glb_bytes
-    from kinema.systems.photo_3d.pipeline import Lifting, lift_photo
+    from kinema.systems.photo_3d.pipeline import lift_photo
 
     watch = job.watch
     found = job.opened or watch("read", job.open)
     job.opened = None  # a folder's photos are not all kept
     depth = estimator if job.depth is None else Depth.read(job.depth)
-    how = Lifting(field_of_view=found.field_of_view or FIELD_OF_VIEW, mesh=settings)
+    how = replace(how, field_of_view=found.field_of_view or FIELD_OF_VIEW)
     mesh = lift_photo(found.pixels, depth, how, None, watch)
     data = watch("write", glb_bytes, mesh)
     for made in job.outputs():

@@ -254,6 +254,13 @@ def load_inpainting(path: str | Path) -> Farbrausch:
     return network.eval().requires_grad_(False)
 
 
+def load(path: Path | None, device: str = "cpu") -> Farbrausch:
+    """What `kinema.load` calls: `load_inpainting`, on a device."""
+    if path is None:
+        raise UserError("the inpainting network needs weights: give a file with --weights FILE")
+    return load_inpainting(path).to(device)
+
+
 @lru_cache(maxsize=1)
 def _shipped() -> Farbrausch:
     return load_inpainting(WEIGHTS)
