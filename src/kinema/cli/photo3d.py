@@ -75,8 +75,8 @@ def photo3d(
     ] = None,
     colours: Annotated[
         str,
-        typer.Option("--colours", help="How hidden surfaces get theirs: network, or diffusion (faster)."),
-    ] = "network",
+        typer.Option("--colours", help="How hidden surfaces get theirs: diffusion or network."),
+    ] = "diffusion",
     triangles: Annotated[int, typer.Option("--triangles", help="At most so many triangles.")] = 20_000,
     size: Annotated[int, typer.Option("--size", help="At most so many bytes of .glb.")] = 1_000_000,
     weights: Weights = "nano",

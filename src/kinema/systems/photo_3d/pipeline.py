@@ -58,7 +58,7 @@ class Lifting:
     field_of_view: float = FIELD_OF_VIEW
     near: float = 1.0
     far: float = 5.0
-    colours: Literal["network", "diffusion"] = "network"
+    colours: Literal["network", "diffusion"] = "diffusion"
     layers: LiftSettings = field(default_factory=LiftSettings)
     mesh: MeshSettings = field(default_factory=MeshSettings)
 
