@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from kinema.errors import UserError
-from kinema.eval.fidelity import psnr, ssim
+from kinema.eval.fidelity import psnr, ssim, ssim_map
 
 
 def _pictures(seed: int, noise: float) -> tuple[torch.Tensor, torch.Tensor]:
@@ -57,3 +57,15 @@ def test_unequal_or_tiny_pictures_are_refused():
         psnr(torch.zeros(3, 8, 8), torch.zeros(3, 8, 9))
     with pytest.raises(UserError, match="11-pixel window"):
         ssim(torch.zeros(3, 8, 8), torch.zeros(3, 8, 8))
+
+
+def test_the_map_of_ssim_has_its_mean_and_is_local():
+    generator = torch.Generator().manual_seed(3)
+    a = torch.rand(2, 3, 30, 40, generator=generator)
+    b = a.clone()
+    b[..., 25] = 0
+    where = ssim_map(a, b, data_range=1.0)
+    assert where.shape == (2, 3, 20, 30)
+    assert torch.allclose(where.mean((1, 2, 3)).float(), ssim(a, b, data_range=1.0))
+    changed = (where < 1 - 1e-9).any(2).all(1).all(0)
+    assert changed.nonzero().flatten().tolist() == list(range(15, 26))  # the window's columns around 25 - 5

@@ -47,6 +47,14 @@ def ssim(a: Tensor, b: Tensor, data_range: float = 2.0, sigma: float = 1.5) -> T
 
     Means over channels and over all places where the window fits; k1 = 0.01, k2 = 0.03, population variances.
     """
+    return ssim_map(a, b, data_range, sigma).mean((-3, -2, -1)).float()
+
+
+def ssim_map(a: Tensor, b: Tensor, data_range: float = 2.0, sigma: float = 1.5) -> Tensor:
+    """Structural similarity at each place where the window fits: (..., C, H, W) -> float64 (..., C, H - 10, W - 10).
+
+    As many rows and columns are left out on either side as the window reaches: 5 of a `sigma` of 1.5.
+    """
     first, second = _pair(a, b)
     radius = int(3.5 * sigma + 0.5)
     if min(a.shape[-2:]) < 2 * radius + 1:
@@ -63,4 +71,4 @@ def ssim(a: Tensor, b: Tensor, data_range: float = 2.0, sigma: float = 1.5) -> T
     vxy = _local_mean(x * y, window) - mx * my
     c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
     similarity = ((2 * mx * my + c1) * (2 * vxy + c2)) / ((mx * mx + my * my + c1) * (vx + vy + c2))
-    return similarity.mean((1, 2, 3)).reshape(a.shape[:-2]).mean(-1).float()
+    return similarity.reshape(*a.shape[:-2], *similarity.shape[-2:])
