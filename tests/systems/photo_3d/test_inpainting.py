@@ -171,6 +171,35 @@ def test_the_foreground_has_no_influence_on_the_hidden_layer():
     assert np.abs(changed - filled[0].colour[hidden]).max() > 0.01
 
 
+@pytest.mark.parametrize("method", ["network", "diffusion"])
+def test_the_rim_next_to_an_edge_gives_no_colour(method):
+    photo = np.random.default_rng(3).integers(0, 256, (40, 44, 3), dtype=np.uint8)
+    for reach in (1, 2, 3):
+        wide = inside()
+        for _ in range(reach):  # pixels within so many links of the square, in the plane around it
+            grown = np.pad(wide, 1)
+            wide = grown[1:-1, 1:-1] | grown[:-2, 1:-1] | grown[2:, 1:-1] | grown[1:-1, :-2] | grown[1:-1, 2:]
+        rim = wide & ~inside()
+        other = np.where(rim[..., None], 255 - photo, photo)
+        one, two = (fill(two_layers(p), method, network_of(), rim=reach) for p in (photo, other))
+        hidden = ~one.known
+        assert np.array_equal(one.colour[hidden], two.colour[hidden])
+        assert np.array_equal(two.colour[two.known], other.reshape(-1, 3).astype(np.float32) / 255)
+        less = fill(two_layers(other), method, network_of(), rim=reach - 1)
+        assert not np.array_equal(less.colour[hidden], two.colour[hidden])
+
+
+def test_where_there_is_only_a_rim_it_gives_its_colour():
+    photo = np.full((12, 44, 3), 200, np.uint8)
+    photo[:, 2:42] = 20
+    disparity = np.full((12, 44), 0.2, np.float32)
+    disparity[:, 2:42] = 0.9  # two columns of background on either side
+    image = lift(photo, disparity, LiftSettings(sharpen_passes=0, smallest_part=0, shortest_curve=0))
+    assert (~image.known).any()
+    filled = fill(image, "diffusion", rim=3)
+    np.testing.assert_allclose(filled.colour[~image.known], 200 / 255, atol=0.01)
+
+
 def test_what_is_known_stays_and_the_rest_is_filled():
     image = two_layers()
     filled = fill(image, "network", network_of())

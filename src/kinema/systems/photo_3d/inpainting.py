@@ -31,6 +31,7 @@ from kinema.weights import check_schema, fill_networks, read_weights, save_netwo
 WEIGHTS = Path(__file__).with_name("inpainting.safetensors")
 METADATA_KEY = "kinema.photo_3d.inpainting"
 SCHEMA = 1
+RIM = 4  # links from what is unknown within which known colours are no source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,18 +201,22 @@ def fill(
     method: Literal["network", "diffusion"] = "network",
     network: Farbrausch | None = None,
     context: int = 64,
+    rim: int = RIM,
 ) -> LayeredImage:
     """The same pixels with colours where they were unknown; what is known stays as it was.
 
     network: None takes the weights inside the package, and diffusion while there are none. context: links by which the
-    network's view reaches beyond the unknown pixels; what lies further is not looked at.
+    network's view reaches beyond the unknown pixels; what lies further is not looked at. rim: links from an unknown
+    pixel within which known colours are not looked at either: next to a depth edge a photo's pixels are blends with
+    the foreground.
     """
     if method not in ("network", "diffusion"):
         raise UserError(f"there is no way to fill called {method!r}: choose network or diffusion")
     unknown = np.flatnonzero(~image.known)
     if len(unknown) == 0:
         return image
-    colour = diffused(image.colour, image.known, image.neighbours)
+    source = _sources(image, unknown, rim)
+    colour = diffused(image.colour, source, image.neighbours)
     if method == "network" and network is None:
         if WEIGHTS.is_file():
             network = _shipped()
@@ -223,9 +228,10 @@ def fill(
         levels = pyramid(image.x[old], image.y[old], links, len(network.config.widths))
         wanted = np.flatnonzero(~image.known[old])
         guess = torch.from_numpy(colour[old]) * 2 - 1
-        known = torch.from_numpy(image.known[old]).to(guess.dtype)
-        made = network.along_links(known, guess, levels, wanted)
+        given = torch.from_numpy(source[old]).to(guess.dtype)
+        made = network.along_links(given, guess, levels, wanted)
         colour[old[wanted]] = ((made.numpy() + 1) / 2).clip(0.0, 1.0)
+    colour[image.known] = image.colour[image.known]
     return dataclasses.replace(image, colour=colour)
 
 
@@ -264,6 +270,13 @@ def load(path: Path | None, device: str = "cpu") -> Farbrausch:
 @lru_cache(maxsize=1)
 def _shipped() -> Farbrausch:
     return load_inpainting(WEIGHTS)
+
+
+def _sources(image: LayeredImage, unknown: np.ndarray, rim: int) -> np.ndarray:
+    """Which known pixels (K,) bool give their colour to others: none within the rim, unless there is nothing else."""
+    source = image.known & ~_surroundings(image.neighbours, unknown, rim)
+    reached = _surroundings(image.neighbours, np.flatnonzero(source), len(image))
+    return source | (image.known & ~reached)
 
 
 def _surroundings(links: np.ndarray, start: np.ndarray, steps: int) -> np.ndarray:
