@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from kinema.systems.photo_3d.pipeline import Lifting
 
 VIDEO_SIDE, FPS, SECONDS = 960, 30, 4
-OVERSCAN = 1.06  # a video shows the photo a little larger, so that its rim stays out of sight
 
 
 @dataclass
@@ -213,14 +212,15 @@ def write_video(mesh: TexturedMesh, video: Path, path: str, overwrite: bool) -> 
     from kinema.media import Video
     from kinema.systems.photo_3d.paths import camera_path
     from kinema.systems.photo_3d.rasterise import render
+    from kinema.systems.photo_3d.viewing import OVERSCAN
 
     camera = mesh.camera
     scale = min(1.0, VIDEO_SIDE / max(camera.width, camera.height))
     size = (max(2, round(camera.height * scale / 2) * 2), max(2, round(camera.width * scale / 2) * 2))
     across = math.tan(math.radians(camera.field_of_view) / 2) / OVERSCAN
     closer = replace(camera, field_of_view=math.degrees(2 * math.atan(across)))
-    positions = camera_path(path, FPS * SECONDS, mesh.median_depth)
-    frames = [render(mesh, closer, p, size, 2, mesh.median_depth)[0] for p in positions.tolist()]
+    positions = camera_path(path, FPS * SECONDS, mesh.view)
+    frames = [render(mesh, closer, p, size, 2, mesh.view.still_depth)[0] for p in positions.tolist()]
     Video(np.stack(frames), FPS).write(video, overwrite=overwrite)
 
 

@@ -43,6 +43,29 @@ def without_specks(disparity: np.ndarray, tau: float = 0.05, smallest: int = 20)
     return found
 
 
+def without_unknown(disparity: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """The disparity (H, W) float32 with a value where none is known.
+
+    Measured depth lacks what one of two cameras did not see, which is background: of the nearest known values to the
+    left and to the right in a row the farther is taken; in rows that know nothing, of those above and below.
+    """
+    found, there = np.array(disparity, np.float32), np.array(known)
+    for _ in range(2):
+        before = np.maximum.accumulate(np.where(there, np.arange(there.shape[1]), -1), 1)
+        after = there.shape[1] - 1 - np.maximum.accumulate(
+            np.where(there[:, ::-1], np.arange(there.shape[1]), -1), 1
+        )[:, ::-1]
+        at = np.arange(len(there))[:, None]
+        left = np.where(before >= 0, found[at, before.clip(0)], np.float32(np.inf))
+        last = there.shape[1] - 1
+        right = np.where(after <= last, found[at, after.clip(0, last)], np.float32(np.inf))
+        taken = np.minimum(left, right)
+        fill = ~there & np.isfinite(taken)
+        found[fill] = taken[fill]
+        found, there = found.T, (there | fill).T
+    return np.ascontiguousarray(found)
+
+
 @compiled
 def _smeared(disparity: np.ndarray, tau: np.float32) -> np.ndarray:
     height, width = disparity.shape

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 from kinema.media.files import write_bytes
 from kinema.systems.photo_3d.camera import Array
 from kinema.systems.photo_3d.mesh import TexturedMesh
+from kinema.systems.photo_3d.viewing import OVERSCAN
 
 FLOAT, USHORT, UINT = 5126, 5123, 5125
 _VERTICES, _INDICES = 34962, 34963  # what a buffer view is for
@@ -24,7 +26,8 @@ def write_glb(mesh: TexturedMesh, path: str | Path, overwrite: bool = False) -> 
 
 
 def glb_bytes(mesh: TexturedMesh) -> bytes:
-    """The mesh as a .glb: one unlit primitive with one JPEG texture; the camera of the photo stands in `extras`."""
+    """The mesh as a .glb: one unlit primitive with one JPEG texture; the camera of the photo and how far one
+    may move stand in `extras`."""
     positions = np.ascontiguousarray(mesh.positions, "<f4")
     texcoords = np.rint(np.clip(mesh.texcoords, 0, 1) * 65535).astype("<u2")
     small = (
@@ -111,6 +114,7 @@ def _description(
                 "near": camera.near,
                 "far": camera.far,
                 "median_depth": mesh.median_depth,
-            }
+            },
+            "view": {**asdict(mesh.view), "overscan": OVERSCAN},
         },
     }

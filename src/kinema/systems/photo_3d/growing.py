@@ -17,14 +17,19 @@ def grow(
     tau: float = 0.05,
     steps: int = 50,
     smoothing: int = 8,
+    closing: int = 24,
 ) -> Grown:
     """Grow behind the photo's surface `disparity` (H, W) float32 with its `links` (H*W, 4) int32, -1 where none.
 
     Each step offers every missing link of the last step's pixels (at first, of the discontinuities' far sides) a pixel
     at the next place. It is linked to one that is there, lies within tau and has its own link free: so growth from
     both sides of an object joins, and comes out again where the surface is seen. Otherwise a pixel is made if it stays
-    hidden by more than tau, with the mean disparity of the pixels that asked for it. Growth never crosses the
-    constraint lines of its curve. Afterwards disparities are smoothed along links, and what would show is taken away.
+    hidden by more than tau, with the mean disparity of the pixels that asked for it. Growth does not cross the
+    constraint lines of its curve. Where lines part from each other they leave wedges that no surface reaches, and a
+    farther surface ends beside a nearer one, which would both show as gaps. So in `closing` steps more, lines no longer
+    count, but a pixel is made only where nothing at its place is as far as itself: the nearest surface takes what is
+    empty, and the farther goes on behind the nearer. Afterwards disparities are smoothed along links, and what would
+    show is taken away.
 
     Returns place (N,) int32, disparity (N,), layer (N,) int16 of the grown pixels and the links (H*W + N, 4) of all.
     """
@@ -43,6 +48,7 @@ def grow(
         width,
         np.float32(tau),
         steps,
+        closing,
     )
     _smooth(front, value, links, smoothing)
     return _hidden_only(front, place, value, layer, links)
@@ -94,6 +100,7 @@ def _grow(
     width: int,
     tau: np.float32,
     steps: int,
+    closing: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     places = height * width
     room = places + 16 * len(start_pixel) + 64
@@ -105,28 +112,34 @@ def _grow(
     below = np.empty(room - places, np.int32)  # the grown pixel before this one at the same place
     top = np.full(places, -1, np.int32)  # the last grown pixel at a place
     count = places
-    from_pixel, to_pixel = 0, 0  # the last step's pixels
+    from_pixel, to_pixel = places, places  # the last step's pixels
     length = np.float32(2 * steps)
-    for step in range(1, steps + 1):
+    for step in range(1, steps + closing + 1):
         made = count
-        offers = len(start_pixel) if step == 1 else 4 * (to_pixel - from_pixel)
+        wedge = step <= steps  # whether lines count
+        starts = len(start_pixel) if step == 1 or step == steps + 1 else 0
+        if step == steps + 1:  # once more every link that is missing
+            from_pixel, to_pixel = places, count
+        offers = starts + 4 * (to_pixel - from_pixel)
         sums = np.zeros(offers, np.float32)
         asked = np.zeros(offers, np.int32)
         for offer in range(offers):
-            if step == 1:
+            if offer < starts:
                 pixel, direction, curve = start_pixel[offer], int(start_direction[offer]), start_curve[offer]
-                here, mine = pixel, front[pixel]
+                here, mine, depth = pixel, front[pixel], 0
             else:
-                pixel, direction = from_pixel + offer // 4, offer % 4
+                pixel, direction = from_pixel + (offer - starts) // 4, (offer - starts) % 4
                 here, mine = place[pixel - places], value[pixel - places]
-                curve = owner[pixel - places]
+                curve, depth = owner[pixel - places], layer[pixel - places]
+            if depth == steps:
+                continue
             if links[pixel, direction] >= 0:
                 continue
             x, y = here % width, here // width
             u, v = x + (direction == 1) - (direction == 0), y + (direction == 3) - (direction == 2)
             if u < 0 or u >= width or v < 0 or v >= height:
                 continue
-            if _crosses(x, y, u, v, lines, constrained, curve, length):
+            if wedge and _crosses(x, y, u, v, lines, constrained, curve, length):
                 continue
             there, back = v * width + u, direction ^ 1
             best, gap, close = -1, tau, False
@@ -137,6 +150,8 @@ def _grow(
             other = top[there]
             while other >= 0:
                 apart = abs(value[other - places] - mine)
+                if not wedge and value[other - places] < mine:
+                    close = True
                 if apart <= tau:
                     close = True
                     if links[other, back] < 0 and (best < 0 or apart < gap):
@@ -152,7 +167,7 @@ def _grow(
                     links = more
                 best = count
                 new = count - places
-                place[new], value[new], layer[new], owner[new] = there, mine, step, curve
+                place[new], value[new], layer[new], owner[new] = there, mine, depth + 1, curve
                 below[new], top[there] = top[there], count
                 links[count] = -1
                 count += 1
@@ -164,8 +179,6 @@ def _grow(
         for new in range(count - made):
             value[made - places + new] = sums[new] / asked[new]
         from_pixel, to_pixel = made, count
-        if count == made:
-            break
     grown = count - places
     return place[:grown].copy(), value[:grown].copy(), layer[:grown].copy(), links[:count].copy()
 

@@ -16,8 +16,8 @@ from kinema.systems.photo_3d.charts import CAP, RIM, SPECK, make_charts
 from kinema.systems.photo_3d.layered import LayeredImage
 from kinema.systems.photo_3d.straighten import straighten
 from kinema.systems.photo_3d.triangulate import triangulate
+from kinema.systems.photo_3d.viewing import View, find_view, parallax
 
-REACH = 0.035  # how far the viewer moves, of the median depth
 QUALITIES = (30, 85)  # JPEG, from the least to the usual
 
 
@@ -51,7 +51,8 @@ class TexturedMesh:
 
     positions: (V, 3) float32 in glTF axes, in front of `camera`, which stands at the origin. texcoords: (V, 2) float32
     in [0, 1], (0, 0) the upper left corner of the texture. triangles: (T, 3) int32, counter-clockwise from the front.
-    texture: (H, W, 3) uint8, as it was before compression; jpeg: as it is in the file. stages: seconds of each step.
+    texture: (H, W, 3) uint8, as it was before compression; jpeg: as it is in the file. view: how far one may move. stages: seconds of
+    each step.
     """
 
     positions: Array
@@ -61,6 +62,7 @@ class TexturedMesh:
     jpeg: bytes
     camera: Camera
     median_depth: float
+    view: View
     stages: dict[str, float] = field(default_factory=dict)
 
 
@@ -77,8 +79,9 @@ def build_mesh(image: LayeredImage, camera: Camera, settings: MeshSettings = Mes
     if not (np.isfinite(image.colour).all() and np.isfinite(image.disparity).all()):
         raise UserError("the layered image holds values that are not finite: fill its colours first")
     stages, clock = dict[str, float](), _Clock()
-    median = float(np.median(camera.depth(image.disparity[: image.width * image.height])))
-    reach = camera.focal * REACH * median * (1 / camera.near - 1 / camera.far)
+    front = image.disparity[: image.width * image.height].reshape(image.height, image.width)
+    median, view = float(np.median(camera.depth(front))), find_view(front, camera)
+    reach = parallax(view, camera)
     for speck in (
         SPECK,
         8 * SPECK,
@@ -126,6 +129,7 @@ def build_mesh(image: LayeredImage, camera: Camera, settings: MeshSettings = Mes
         jpeg=jpeg,
         camera=camera,
         median_depth=median,
+        view=view,
         stages=stages,
     )
 

@@ -8,17 +8,17 @@ import numpy as np
 
 from kinema.errors import UserError
 from kinema.systems.photo_3d.camera import Array
-from kinema.systems.photo_3d.mesh import REACH
+from kinema.systems.photo_3d.viewing import View
 
 PATHS: Final = ("circle", "dolly", "swing")
 
 
-def camera_path(name: str, num_frames: int, median_depth: float, reach: float = REACH) -> Array:
+def camera_path(name: str, num_frames: int, view: View) -> Array:
     """Positions (num_frames, 3) in glTF axes of one closed round; the frame after the last would be the first.
 
     circle: around the capture pose, sideways and up. dolly: forward and back. swing: from side to side, nearing a
-    little in the middle. No position is farther than reach * median_depth from the capture pose. Raises UserError for
-    an unknown name or no frames.
+    little in the middle. No position is farther from the capture pose than the view allows. Raises UserError for an
+    unknown name or no frames.
     """
     if name not in PATHS:
         raise UserError(f"there is no camera path '{name}': choose one of {', '.join(PATHS)}")
@@ -32,4 +32,4 @@ def camera_path(name: str, num_frames: int, median_depth: float, reach: float = 
         way = np.stack([still, still, 0.5 * (np.cos(t) - 1)], -1)
     else:
         way = np.stack([np.sin(t), still, -0.3 * np.cos(t) ** 2], -1)
-    return way * (reach * median_depth)
+    return way * (view.reach, view.upward, view.reach)

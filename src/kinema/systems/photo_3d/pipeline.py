@@ -10,9 +10,10 @@ write_glb(mesh, "photo.glb")
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -22,10 +23,12 @@ from kinema.errors import UserError
 from kinema.media.depth import Depth
 from kinema.media.stills import shrunk
 from kinema.systems.photo_3d.camera import FIELD_OF_VIEW, Camera
+from kinema.systems.photo_3d.clean import without_unknown
 from kinema.systems.photo_3d.depth import DepthEstimator, estimate
 from kinema.systems.photo_3d.inpainting import Farbrausch, fill
 from kinema.systems.photo_3d.lifting import LiftSettings, lift
 from kinema.systems.photo_3d.mesh import MeshSettings, TexturedMesh, build_mesh
+from kinema.systems.photo_3d.viewing import find_view, parallax
 
 LONG_SIDE = 1536  # pixels of the longer side at which a photo is lifted
 SHAPE_TOLERANCE = 0.03  # by which the shape of given depth may differ from the photo's
@@ -51,7 +54,8 @@ class Lifting:
     """How a photo becomes a mesh.
 
     long_side: larger photos are made smaller. field_of_view: horizontal, in degrees. near, far: depth of disparity 1
-    and 0, which set how deep the scene is. colours: how what is hidden is coloured.
+    and 0, which set how deep the scene is. colours: how what is hidden is coloured. layers: None
+    lets hidden surfaces grow as far as a viewer can see them.
     """
 
     long_side: int = LONG_SIDE
@@ -59,7 +63,7 @@ class Lifting:
     near: float = 1.0
     far: float = 5.0
     colours: Literal["network", "diffusion"] = "diffusion"
-    layers: LiftSettings = field(default_factory=LiftSettings)
+    layers: LiftSettings | None = None
     mesh: MeshSettings = field(default_factory=MeshSettings)
 
 
@@ -82,16 +86,23 @@ def lift_photo(
     photo = shrunk(photo, how.long_side)
     disparity = watch("depth", _disparity, photo, depth)
     camera = Camera(photo.shape[1], photo.shape[0], how.field_of_view, how.near, how.far)
-    image = watch("layers", lift, photo, disparity, how.layers)
+    image = watch("layers", lift, photo, disparity, how.layers or _layers(disparity, camera))
     image = watch("colours", fill, image, how.colours, network)
     return watch("mesh", build_mesh, image, camera, how.mesh)
+
+
+def _layers(disparity: np.ndarray, camera: Camera) -> LiftSettings:
+    """The usual settings, with growth as far as the widest uncovered place, where that is further."""
+    usual = LiftSettings()
+    widest = parallax(find_view(disparity, camera), camera)
+    return replace(usual, steps=max(usual.steps, math.ceil(widest) + 2))
 
 
 def _disparity(photo: np.ndarray, depth: Depth | DepthEstimator | None) -> np.ndarray:
     """Disparity (H, W) float32 in [0, 1] of the photo, 1 nearest."""
     if not isinstance(depth, Depth):
         depth = estimate(photo, depth)
-    values = depth.normalised()
+    values = without_unknown(depth.normalised(), depth.known)
     height, width = photo.shape[:2]
     if values.shape != (height, width):
         rows, columns = values.shape
