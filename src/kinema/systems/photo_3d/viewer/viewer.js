@@ -3,7 +3,6 @@
 import { MathUtils, PerspectiveCamera, Scene, WebGLRenderer } from "three";
 import { GLTFLoader } from "three/addons/loaders/GLTFLoader.js";
 
-const OVERSCAN = 1.06; // the photo is shown a little larger, so that its rim stays out of sight as it moves
 const STILL = matchMedia("(prefers-reduced-motion: reduce)");
 const canvas = document.querySelector("canvas");
 const scene = new Scene();
@@ -11,6 +10,7 @@ const camera = new PerspectiveCamera();
 const at = { x: 0, y: 0 }; // where the viewer is, each in [-1, 1]
 const goal = { x: 0, y: 0 }; // where he is going
 let photo = null; // the camera that took the photo
+let view = null; // how far one may move before it
 let touched = -Infinity; // when a person last did something
 let drawn = false; // whether the picture on the screen is that of `at`
 let last = 0;
@@ -37,19 +37,22 @@ function resize() {
   const [width, height] = [photo.width * scale, photo.height * scale];
   renderer.setPixelRatio(Math.min(devicePixelRatio, 2));
   renderer.setSize(Math.round(width), Math.round(height));
-  const across = Math.tan(MathUtils.degToRad(photo.field_of_view) / 2) / OVERSCAN;
+  const across = Math.tan(MathUtils.degToRad(photo.field_of_view) / 2) / view.overscan;
   camera.aspect = photo.width / photo.height;
   camera.fov = MathUtils.radToDeg(2 * Math.atan(across / camera.aspect));
   camera.near = photo.near / 20;
   camera.far = photo.far * 4;
-  camera.updateProjectionMatrix();
   draw();
 }
 
 function draw() {
-  const reach = 0.035 * photo.median_depth;
-  camera.position.set(at.x * reach, at.y * reach, 0);
-  camera.lookAt(0, 0, -photo.median_depth);
+  // As through a window: the frustum is sheared, so that what lies at still_depth stays where it is.
+  const [x, y] = [at.x * view.reach, at.y * view.upward];
+  camera.position.set(x, y, 0);
+  camera.updateProjectionMatrix();
+  camera.projectionMatrix.elements[8] = (-camera.projectionMatrix.elements[0] * x) / view.still_depth;
+  camera.projectionMatrix.elements[9] = (-camera.projectionMatrix.elements[5] * y) / view.still_depth;
+  camera.projectionMatrixInverse.copy(camera.projectionMatrix).invert();
   renderer.render(scene, camera);
   drawn = true;
 }
@@ -135,7 +138,7 @@ addEventListener("resize", resize);
 // for embedding and tests: look from (x, y), each in [-1, 1], at once; breathing rests until `rest` is called
 window.kinema = {
   ready: new GLTFLoader().parseAsync(bytes(document.getElementById("photo").textContent), "").then((model) => {
-    photo = model.parser.json.extras.camera;
+    ({ camera: photo, view } = model.parser.json.extras);
     model.scene.traverse((part) => {
       if (part.material?.map) part.material.map.anisotropy = renderer.capabilities.getMaxAnisotropy();
     });
