@@ -11,6 +11,9 @@ from kinema.systems.photo_3d.camera import Camera
 from kinema.systems.photo_3d.glb import glb_bytes, write_glb
 from kinema.systems.photo_3d.mesh import MeshSettings, TexturedMesh, build_mesh
 from kinema.systems.photo_3d.page import page, write_page
+from kinema.systems.photo_3d.viewing import View
+
+VIEW = View(reach=0.07, upward=0.04, still_depth=2.0)
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +32,7 @@ def mesh():
         jpeg=out.getvalue(),
         camera=camera,
         median_depth=2.0,
+        view=VIEW,
     )
 
 
@@ -62,6 +66,7 @@ def test_structure(mesh):
     assert position["max"] == mesh.positions.max(0).tolist()
     assert text["asset"]["generator"] == "kinema"
     assert text["extras"]["camera"]["far"] == 5
+    assert text["extras"]["view"] == {"reach": 0.07, "upward": 0.04, "still_depth": 2.0, "overscan": 1.06}
     assert text["materials"][0]["extensions"] == {"KHR_materials_unlit": {}}
 
 
@@ -77,6 +82,7 @@ def test_many_vertices_take_wide_indices(mesh):
                 jpeg=mesh.jpeg,
                 camera=mesh.camera,
                 median_depth=1.0,
+                view=VIEW,
             )
         )
     )

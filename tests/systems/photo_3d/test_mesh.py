@@ -8,6 +8,7 @@ from kinema.systems.photo_3d.camera import Camera
 from kinema.systems.photo_3d.mesh import MeshSettings, TexturedMesh, build_mesh
 from kinema.systems.photo_3d.rasterise import render
 from kinema.systems.photo_3d.straighten import straighten
+from kinema.systems.photo_3d.viewing import View
 from tests.systems.photo_3d.surfaces import from_photo, soft_picture
 
 
@@ -92,6 +93,7 @@ def test_a_receding_plane_of_two_triangles_shows_the_photo():
             jpeg=b"",
             camera=camera,
             median_depth=1.0,
+            view=View(reach=0.0, upward=0.0, still_depth=1.0),
         )
         return psnr(render(mesh)[0], picture)
 

@@ -14,6 +14,7 @@ from kinema.systems.photo_3d.packing import pack
 
 BLOCK = 16  # what JPEG with halved chroma encodes together
 PADDING = 4  # texels around a chart
+RINGS = 6  # of what really comes next around a chart, counted along links: 3 texels to the side and 3 down
 LARGEST = 4096  # of either side, before the texture is made smaller
 
 
@@ -106,22 +107,28 @@ def _copy(
             for dv in range(-PADDING, PADDING + 1, PADDING):
                 for du in range(-PADDING, PADDING + 1, PADDING):
                     region[(v + dv) // BLOCK, (u + du) // BLOCK] = c
-    for p in range(total):
-        c = chart[p]
-        if c < 0:
-            continue
-        for side in range(4):
-            n = neighbours[p, side]
-            if n < 0 or chart[n] == c:
+    # Ring after ring over links, so that corners hold what is really there, too.
+    queue, into = np.empty(source.size, np.int32), np.empty(source.size, np.int32)
+    begin = end = 0
+    for ring in range(RINGS):
+        last = end
+        for turn in range(total if ring == 0 else last - begin):
+            p = turn if ring == 0 else queue[begin + turn]
+            c = chart[p] if ring == 0 else into[begin + turn]
+            if c < 0:
                 continue
-            for _ in range(PADDING):
+            for side in range(4):
+                n = neighbours[p, side]
+                if n < 0 or chart[n] == c:
+                    continue
                 u, v = x[n] + offset[c, 0], y[n] + offset[c, 1]
                 if u < 0 or v < 0 or u >= width or v >= height or source[v, u] >= 0:
-                    break
-                source[v, u] = n
-                n = neighbours[n, side]
-                if n < 0:
-                    break
+                    continue
+                if region[v // BLOCK, u // BLOCK] == c:
+                    source[v, u] = queue[end] = n
+                    into[end] = c
+                    end += 1
+        begin = last
 
 
 @compiled

@@ -194,7 +194,7 @@ def _chains(
 def _heights(
     neighbours: Array, disparity: Array, pixel: Array, turns: Array, kind: Array
 ) -> tuple[Array, Array]:
-    """Disparity at the middles and first corners, the mean of the linked pixels that meet there."""
+    """Disparity at the middles and first corners of half-edges."""
     count = pixel.shape[0]
     middle, node = np.empty(count, np.float32), np.empty(count, np.float32)
     for h in range(count):
@@ -202,22 +202,34 @@ def _heights(
         middle[h] = disparity[p]
         if kind[h] == 2:
             middle[h] = 0.5 * (disparity[p] + disparity[neighbours[p, _side(turn)]])
-        total, met = np.float64(disparity[p]), 1
-        q, k = p, turn + 4
-        while met < 4:  # against the clock around the corner ...
-            q = neighbours[q, _side(k)]
-            if q < 0:
-                break
-            total += disparity[q]
-            met += 1
-            k += 3
-        q, k = p, turn + 3
-        while met < 4:  # ... and, where that ended, the other way round
-            q = neighbours[q, _side(k)]
-            if q < 0:
-                break
-            total += disparity[q]
-            met += 1
-            k += 1
-        node[h] = total / met
+        node[h] = _height(neighbours, disparity, p, turn)
     return middle, node
+
+
+@compiled
+def _height(neighbours: Array, disparity: Array, pixel: int, corner: int) -> float:
+    """Disparity at a pixel's corner (0 upper left, then clockwise): the mean of all pixels linked around it.
+
+    They are a ring or a row. Where a depth edge ends, a row winds around the corner more than once, from the front into
+    what is hidden. Whoever of them asks, the sum runs over the same pixels in the same order: charts that share the
+    corner must give it the same place to the last digit.
+    """
+    first, at, side = pixel, pixel, corner
+    while True:  # against the clock to the row's end, or once around the ring to its lowest number
+        n = neighbours[at, _side(side)]
+        if n < 0:
+            first = -1
+            break
+        at, side = n, (side + 3) % 4
+        if at == pixel and side == corner % 4:
+            break
+        first = min(first, at)
+    while first >= 0 and at != first:
+        at, side = neighbours[at, _side(side)], (side + 3) % 4
+    total, met, begin = np.float64(0), 0, side
+    while True:
+        total += disparity[at]
+        met += 1
+        at, side = neighbours[at, _side(side + 3)], (side + 1) % 4
+        if at < 0 or (at == first and side == begin):
+            return total / met
