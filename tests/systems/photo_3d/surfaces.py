@@ -89,3 +89,18 @@ def soft_picture(height, width, seed=0):
     return np.stack(
         [0.5 + 0.4 * np.sin(x * a + y * b) * np.cos(x * c - y * d) for (a, b), (c, d) in waves], -1
     )
+
+
+def crowd(height, width, seed):
+    """Discs and squares at many depths before a ground that meets a wall: photo uint8 (H, W, 3), disparity (H, W)."""
+    random = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width]
+    disparity = np.where(y > 0.6 * height, 0.1 + 0.3 * (y / height - 0.6), 0.02)
+    colour = soft_picture(height, width, seed)
+    for number, level in enumerate(np.sort(random.uniform(0.25, 1, 12))):
+        cx, cy, r = random.uniform(0, width), random.uniform(0, height), random.uniform(4, height / 4)
+        near = (
+            (x - cx) ** 2 + (y - cy) ** 2 < r * r if number % 2 else np.maximum(abs(x - cx), abs(y - cy)) < r
+        )
+        disparity[near], colour[near] = level, 0.3 * colour[near] + 0.7 * random.uniform(0, 1, 3)
+    return np.rint(colour * 255).astype(np.uint8), disparity.astype(np.float32)

@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("numba")
 
-from kinema.systems.photo_3d.clean import sharpened, without_specks
+from kinema.systems.photo_3d.clean import sharpened, without_specks, without_unknown
 
 
 def softened(disparity: np.ndarray) -> np.ndarray:
@@ -74,3 +74,12 @@ def test_a_part_of_twenty_pixels_stays():
 def test_a_picture_of_specks_alone_is_left_alone():
     noise = np.indices((6, 7)).sum(0) % 2 * np.float32(0.5)
     assert np.array_equal(without_specks(noise.astype(np.float32)), noise)
+
+
+def test_unknown_depth_is_that_of_the_farther_side():
+    disparity = np.array([[0.2, 0, 0, 0.9, 0.9], [0, 0.5, 0.4, 0, 0], [0, 0, 0, 0, 0]], np.float32)
+    found = without_unknown(disparity, disparity > 0)
+    np.testing.assert_array_equal(found[0], np.float32([0.2, 0.2, 0.2, 0.9, 0.9]))
+    np.testing.assert_array_equal(found[1], np.float32([0.5, 0.5, 0.4, 0.4, 0.4]))
+    np.testing.assert_array_equal(found[2], found[1])
+    np.testing.assert_array_equal(without_unknown(found, np.ones_like(found, bool)), found)

@@ -93,6 +93,33 @@ def test_the_middle_surface_stays_below_its_horizon():
     }
 
 
+def steep_horizon() -> np.ndarray:
+    """A disc before a far surface that is cut by a slanted middle one: constraint lines part behind the disc."""
+    y, x = np.mgrid[:80, :80]
+    disparity = np.where(y > 20 + x // 2, 0.4, 0.1).astype(np.float32)
+    disparity[(x - 40) ** 2 + (y - 40) ** 2 < 26**2] = 0.9
+    return disparity
+
+
+def test_no_place_behind_an_object_stays_empty_within_its_steps():
+    """Where a line parts two surfaces, too, and the farther one goes on behind the nearer."""
+    disparity = steep_horizon()
+    image = lift(photo_of(80, 80), disparity, PLAIN)
+    image.check()
+    hidden = image.layer > 0
+    reached = np.zeros((80, 80), bool)
+    reached[image.y[hidden], image.x[hidden]] = True
+    assert reached[disparity > 0.8].all()
+    far = np.zeros((80, 80), bool)
+    only = hidden & (image.disparity < 0.2)
+    far[image.y[only], image.x[only]] = True
+    behind_middle = np.zeros((80, 80), bool)
+    only = hidden & (image.disparity > 0.3)
+    behind_middle[image.y[only], image.x[only]] = True
+    assert (far & behind_middle).any()
+    assert (image.disparity[hidden] < disparity[image.y[hidden], image.x[hidden]] - 0.05).all()
+
+
 def test_curves_end_at_junctions_and_the_border():
     disparity = horizon()
     curves = find_curves(disparity, broken_links(disparity, 0.05), 5)

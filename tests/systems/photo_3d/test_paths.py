@@ -3,12 +3,17 @@ import pytest
 
 from kinema.errors import UserError
 from kinema.systems.photo_3d.paths import PATHS, camera_path
+from kinema.systems.photo_3d.viewing import View
+
+
+def view(reach):
+    return View(reach=reach, upward=reach, still_depth=2.0)
 
 
 @pytest.mark.parametrize("name", PATHS)
 @pytest.mark.parametrize("frames", [1, 7, 120])
 def test_a_path_is_short_smooth_and_closed(name, frames):
-    way = camera_path(name, frames, median_depth=2.0)
+    way = camera_path(name, frames, view(0.07))
     assert way.shape == (frames, 3)
     assert np.linalg.norm(way, axis=1).max() <= 0.04 * 2.0
     if frames > 100:
@@ -17,7 +22,7 @@ def test_a_path_is_short_smooth_and_closed(name, frames):
 
 
 def test_paths_do_what_they_are_called():
-    circle, dolly, swing = (camera_path(name, 80, 1.0) for name in PATHS)
+    circle, dolly, swing = (camera_path(name, 80, view(0.035)) for name in PATHS)
     assert np.ptp(circle[:, 0]) > 0
     assert np.ptp(circle[:, 1]) > 0
     assert not circle[:, 2].any()
@@ -30,6 +35,6 @@ def test_paths_do_what_they_are_called():
 
 def test_wrong_paths():
     with pytest.raises(UserError, match="circle, dolly, swing"):
-        camera_path("spiral", 10, 1.0)
+        camera_path("spiral", 10, view(1))
     with pytest.raises(UserError, match="frames"):
-        camera_path("circle", 0, 1.0)
+        camera_path("circle", 0, view(1))

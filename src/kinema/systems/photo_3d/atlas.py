@@ -14,7 +14,6 @@ from kinema.systems.photo_3d.packing import pack
 
 BLOCK = 16  # what JPEG with halved chroma encodes together
 PADDING = 4  # texels around a chart
-RINGS = 6  # of what really comes next around a chart, counted along links: 3 texels to the side and 3 down
 LARGEST = 4096  # of either side, before the texture is made smaller
 
 
@@ -110,7 +109,7 @@ def _copy(
     # Ring after ring over links, so that corners hold what is really there, too.
     queue, into = np.empty(source.size, np.int32), np.empty(source.size, np.int32)
     begin = end = 0
-    for ring in range(RINGS):
+    for ring in range(PADDING):
         last = end
         for turn in range(total if ring == 0 else last - begin):
             p = turn if ring == 0 else queue[begin + turn]

@@ -12,6 +12,8 @@ import numpy as np
 from kinema.systems.photo_3d.camera import Array
 from kinema.systems.photo_3d.compiled import compiled
 
+RIM = 1.5  # texels around a triangle that filtering may see
+
 
 def straighten(texels: Array, corners: Array, inverse: Array, triangles: Array) -> Array:
     """The texture (H, W, 3) uint8 anew.
@@ -19,7 +21,7 @@ def straighten(texels: Array, corners: Array, inverse: Array, triangles: Array) 
     corners: (V, 2), the vertices' places in it, in texels. inverse: (V,), their 1/z. triangles: (T, 3).
     """
     made = texels.copy()
-    state = np.zeros(texels.shape[:2], np.uint8)
+    state = np.full(texels.shape[:2], RIM, np.float32)
     _draw(texels, np.ascontiguousarray(corners, np.float64), 1 / inverse, triangles, made, state)
     return made
 
@@ -56,9 +58,11 @@ def _sample(texels: Array, x: float, y: float, made: Array) -> None:
 
 @compiled
 def _draw(texels: Array, corners: Array, depth: Array, triangles: Array, made: Array, state: Array) -> None:
-    """`state`: 2 for a texel inside a triangle, 1 for one within reach of filtering from it, 0 for none."""
+    """`state`: texels from a texel to the triangle that it was drawn for, 0 inside, RIM for none.
+
+    What filtering sees beyond the edge of a chart belongs to the triangle that is nearest.
+    """
     height, width = state.shape
-    rim = 1.5  # texels
     for t in range(triangles.shape[0]):
         a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
         ax, ay = corners[a, 0], corners[a, 1]
@@ -70,32 +74,28 @@ def _draw(texels: Array, corners: Array, depth: Array, triangles: Array, made: A
         longest = max(np.hypot(abx, aby), np.hypot(acx, acy), np.hypot(acx - abx, acy - aby))
         apart = max(depth[a], depth[b], depth[c]) - min(depth[a], depth[b], depth[c])
         level = longest * apart < 0.04 * (depth[a] + depth[b])  # nowhere a hundredth of a pixel
-        slack_a = rim * np.hypot(acx - abx, acy - aby) / abs(area)
-        slack_b = rim * np.hypot(acx, acy) / abs(area)
-        slack_c = rim * np.hypot(abx, aby) / abs(area)
-        left = max(0, int(np.floor(min(ax, ax + abx, ax + acx) - rim)))
-        right = min(width - 1, int(np.ceil(max(ax, ax + abx, ax + acx) + rim)))
-        top = max(0, int(np.floor(min(ay, ay + aby, ay + acy) - rim)))
-        bottom = min(height - 1, int(np.ceil(max(ay, ay + aby, ay + acy) + rim)))
+        slope_a = np.hypot(acx - abx, acy - aby) / abs(area)
+        slope_b = np.hypot(acx, acy) / abs(area)
+        slope_c = np.hypot(abx, aby) / abs(area)
+        left = max(0, int(np.floor(min(ax, ax + abx, ax + acx) - RIM)))
+        right = min(width - 1, int(np.ceil(max(ax, ax + abx, ax + acx) + RIM)))
+        top = max(0, int(np.floor(min(ay, ay + aby, ay + acy) - RIM)))
+        bottom = min(height - 1, int(np.ceil(max(ay, ay + aby, ay + acy) + RIM)))
         for v in range(top, bottom + 1):
             dy = v + 0.5 - ay
             for u in range(left, right + 1):
-                if state[v, u] == 2:
+                if state[v, u] == 0:
                     continue
                 dx = u + 0.5 - ax
                 wb, wc = (dx * acy - dy * acx) / area, (dy * abx - dx * aby) / area
                 wa = 1 - wb - wc
-                inside = wa >= 0 and wb >= 0 and wc >= 0
-                if not inside and (state[v, u] > 0 or wa < -slack_a or wb < -slack_b or wc < -slack_c):
+                away = max(0.0, -wa / slope_a, -wb / slope_b, -wc / slope_c)
+                if away >= state[v, u]:
                     continue
-                state[v, u] = 2 if inside else 1
+                state[v, u] = away
                 if level:
-                    if inside:
-                        made[v, u, 0], made[v, u, 1], made[v, u, 2] = (
-                            texels[v, u, 0],
-                            texels[v, u, 1],
-                            texels[v, u, 2],
-                        )
+                    for channel in range(3):
+                        made[v, u, channel] = texels[v, u, channel]
                     continue
                 wa, wb, wc = wa * depth[a], wb * depth[b], wc * depth[c]
                 total = wa + wb + wc
