@@ -118,7 +118,7 @@ def _grow(
         made = count
         wedge = step <= steps  # whether lines count
         starts = len(start_pixel) if step == 1 or step == steps + 1 else 0
-        if step == steps + 1:  # once more every link that is missing
+        if step == steps + 1:  # once more all links that are missing
             from_pixel, to_pixel = places, count
         offers = starts + 4 * (to_pixel - from_pixel)
         sums = np.zeros(offers, np.float32)
@@ -131,8 +131,6 @@ def _grow(
                 pixel, direction = from_pixel + (offer - starts) // 4, (offer - starts) % 4
                 here, mine = place[pixel - places], value[pixel - places]
                 curve, depth = owner[pixel - places], layer[pixel - places]
-            if depth == steps:
-                continue
             if links[pixel, direction] >= 0:
                 continue
             x, y = here % width, here // width
@@ -142,6 +140,8 @@ def _grow(
             if wedge and _crosses(x, y, u, v, lines, constrained, curve, length):
                 continue
             there, back = v * width + u, direction ^ 1
+            if depth >= steps and (top[there] < 0 or depth >= steps + closing):
+                continue  # what is further than `steps` is of use behind another hidden surface alone
             best, gap, close = -1, tau, False
             if abs(front[there] - mine) <= tau:
                 close = True
