@@ -72,6 +72,22 @@ def test_a_folder(kinema, photo):
     assert len(list((photo.parent / "pages").iterdir())) == 3
 
 
+def test_of_what_moves_the_first_picture_is_taken_and_that_is_said(kinema, photo):
+    still = PIL.Image.open(photo)
+    still.save(photo.with_name("a.gif"), save_all=True, append_images=[still.rotate(180)])
+    still.save(photo.with_name("a.webp"), lossless=True)
+    Video(np.stack([np.asarray(still), np.asarray(still)[::-1]]), 8).write(photo.with_name("a.mp4"))
+    for name, note in (
+        ("a.gif", "  note: the first picture of an animation."),
+        ("a.mp4", "  note: the first frame of a video."),
+        ("a.webp", None),
+    ):
+        answer = kinema("photo3d", name, "--overwrite")
+        assert answer.code == 0, answer
+        assert answer.out.splitlines()[1:] == ([note] if note else [])
+        assert (photo.parent / "a.glb").read_bytes()[:4] == b"glTF"
+
+
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [

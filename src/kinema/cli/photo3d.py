@@ -188,6 +188,7 @@ def run(job: Job, path: str, how: Lifting, estimator: Any, overwrite: bool) -> N
         "triangles": len(mesh.triangles),
         "vertices": len(mesh.positions),
         "bytes": len(data),
+        "notes": list(found.notes),
     }
 
 
@@ -242,5 +243,6 @@ def sentence(job: Job) -> str:
         f"wrote {job.glb} ({facts['bytes'] / 1000:.0f} kB, {facts['triangles']} triangles, "
         f"{sum(job.watch.seconds.values()):.1f} s: {stages})"
     ]
+    lines += [f"  note: {note}." for note in facts["notes"]]
     lines += [f"wrote {made}" for made in job.outputs()[1:]]
     return "\n".join(lines)

@@ -13,10 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from kinema.errors import UserError
-from kinema.media.files import PathLike, opened
+from kinema.media.files import PathLike, opened, sniff
 from kinema.media.image import Image
 from kinema.media.provenance import Provenance
 from kinema.media.stills import MAX_PIXELS, opened_picture
+from kinema.media.video import Video
 
 SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif")
 SMALLEST: Final = 16  # rows or columns; less shows nothing that has a depth
@@ -29,7 +30,7 @@ _FILM: Final = math.hypot(36.0, 24.0)  # mm, the diagonal of the film that "35 m
 class Photo:
     """One photo: pixels uint8 (H, W, 3), upright sRGB.
 
-    notes: what was done to the file's picture (turned, alpha laid on white, 16 bits cut to 8, ...).
+    notes: what was done to the file's picture (turned, alpha laid on white, the first frame of a video, ...).
     field_of_view: horizontal, in degrees, where the camera wrote its focal length; else None.
     provenance: of a picture that kinema made.
     """
@@ -52,17 +53,21 @@ class Photo:
 
 
 def read_photo(path: PathLike, max_pixels: int = MAX_PIXELS) -> Photo:
-    """Open a photo of any common kind; the first picture of an animation.
+    """Open a photo of any common kind; the first picture of an animation or a video.
 
     Raises:
         UserError: it is missing, damaged, no picture, has more than `max_pixels`, is smaller than 16 pixels on a side,
             or a panorama more than four times as long as it is wide.
     """
-    image = Image.read(path, max_pixels)
     name = Path(path).name
+    with opened(path) as handle:
+        moving = sniff(handle, str(path)).family == "video"
+    image = _first_frame(path, max_pixels) if moving else Image.read(path, max_pixels)
     check_shape(image.height, image.width, str(path))
-    with opened(path) as handle, opened_picture(handle, str(path), max_pixels) as picture:
-        film = picture.getexif().get_ifd(_EXIF_IFD).get(_FOCAL_35)
+    film = None
+    if not moving:
+        with opened(path) as handle, opened_picture(handle, str(path), max_pixels) as picture:
+            film = picture.getexif().get_ifd(_EXIF_IFD).get(_FOCAL_35)
     return Photo(
         image.pixels,
         name,
@@ -70,6 +75,12 @@ def read_photo(path: PathLike, max_pixels: int = MAX_PIXELS) -> Photo:
         _field_of_view(film, image.height, image.width),
         image.metadata.get("kinema"),
     )
+
+
+def _first_frame(path: PathLike, max_pixels: int) -> Image:
+    clip = Video.read(path, max_frames=1, max_bytes=3 * max_pixels)
+    notes = ("the first frame of a video",)
+    return Image(np.ascontiguousarray(clip.frames[0]), {**clip.metadata, "notes": notes})
 
 
 def check_shape(height: int, width: int, name: str) -> None:
