@@ -144,6 +144,8 @@ def test_an_exr_has_the_parts_that_the_format_asks_for(tmp_path):
     depth.write(tmp_path / "a.exr")
     data = (tmp_path / "a.exr").read_bytes()
     assert struct.unpack_from("<2i", data) == (20000630, 2)
+    # One float channel named Y: what readers without a notion of depth look for, too.
+    assert data.index(b"channels\0chlist\0" + struct.pack("<i", 19) + b"Y\0" + struct.pack("<i", 2)) == 8
     names = [b"channels", b"compression", b"dataWindow", b"displayWindow", b"lineOrder", b"pixelAspectRatio",
              b"screenWindowCenter", b"screenWindowWidth"]  # fmt: skip
     assert all(name + b"\0" in data[: len(data) - 24 * 136] for name in names)

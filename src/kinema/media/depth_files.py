@@ -139,13 +139,15 @@ def _attribute(name: str, kind: str, value: bytes) -> bytes:
 
 
 def _exr(depth: Depth) -> bytes:
-    """OpenEXR: one part, one float channel, scan lines, no compression; the channel is `Z` for metres, else `Y`."""
+    """OpenEXR: one part, scan lines, no compression, one float channel, `Y`.
+
+    Not `Z`, although that is the name for depth: OpenCV, of all readers, gives zeros for it without a word.
+    """
     rows, columns = depth.values.shape
-    channel = b"Z\0" if depth.kind == "depth_m" else b"Y\0"
     box = struct.pack("<4i", 0, 0, columns - 1, rows - 1)
     head = struct.pack("<2i", _EXR_MAGIC, _EXR_VERSION) + b"".join(
         [
-            _attribute("channels", "chlist", channel + struct.pack("<iB3x2i", _FLOAT, 0, 1, 1) + b"\0"),
+            _attribute("channels", "chlist", b"Y\0" + struct.pack("<iB3x2i", _FLOAT, 0, 1, 1) + b"\0"),
             _attribute("compression", "compression", b"\0"),
             _attribute("dataWindow", "box2i", box),
             _attribute("displayWindow", "box2i", box),
