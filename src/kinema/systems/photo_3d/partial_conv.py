@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from kinema.systems.photo_3d.compiled import compiled
 from kinema.systems.photo_3d.layered import DOWN, LEFT, RIGHT, UP, walk
 
 Masked = tuple[Tensor, Tensor]  # features, and where they are known: 1 or 0, one channel
@@ -54,23 +55,27 @@ class PartialConv(nn.Module):
         return self._weighed(raw, known, self.bias.view(1, -1, 1, 1))
 
     def along_links(self, parts: Sequence[Masked], table: Tensor) -> Masked:
-        """On a layered image: features (K, C) and masks (K,) in, and a table of windows (R, k*k) int64 from `windows`.
+        """On a layered image: features (K, C) and masks (K,) in, and a table of windows (R, k*k) int32 from `windows`.
 
         Returns features (R, O) and masks (R,).
         """
-        features = torch.cat([x * mask[:, None] for x, mask in parts], 1)
-        # The last row, of zeros, is what no link reaches.
-        features = torch.cat([features, features.new_zeros(1, features.shape[1])])
-        masks = torch.stack([mask for _, mask in parts], 1)
-        masks = torch.cat([masks, masks.new_zeros(1, len(parts))])  # (K + 1, G)
-        counted = masks @ features.new_tensor([x.shape[1] for x, _ in parts])
+        # Written side by side at once, not joined afterwards. The last row, of zeros, is what no link reaches.
+        count = len(parts[0][1])
+        features = parts[0][0].new_empty(count + 1, sum(x.shape[1] for x, _ in parts))
+        counted = features.new_zeros(count + 1)  # known channels
+        features[-1] = 0
+        begin = 0
+        for x, mask in parts:
+            torch.mul(x, mask[:, None], out=features[:-1, begin : begin + x.shape[1]])
+            counted[:-1].add_(mask, alpha=x.shape[1])
+            begin += x.shape[1]
         weight = self.weight.permute(2, 3, 1, 0).reshape(-1, self.weight.shape[0])  # (k*k*C, O)
         raw = features.new_empty(len(table), weight.shape[1])
         for begin in range(0, len(table), CHUNK):
             rows = table[begin : begin + CHUNK]
             gathered = features.index_select(0, rows.reshape(-1)).view(len(rows), -1)
             raw[begin : begin + CHUNK] = gathered @ weight
-        known = counted[table].sum(1)
+        known = counted.index_select(0, table.reshape(-1)).view(table.shape).sum(1)
         raw, seen = self._weighed(raw, known[:, None], self.bias)
         return raw, seen[:, 0]
 
@@ -128,30 +133,38 @@ def _links_by_twos(links: np.ndarray, kept: np.ndarray) -> np.ndarray:
 
 
 def windows(links: np.ndarray, rows: np.ndarray, kernel: int) -> np.ndarray:
-    """What each of the pixels `rows` reaches in a k x k window, (R, k*k) int64 row by row; K where nothing.
+    """What each of the pixels `rows` reaches in a k x k window, (R, k*k) int32 row by row; K where nothing.
 
     A place is reached by walking first horizontally, then vertically; where that fails, the other way round.
     """
-    count, radius = len(links), kernel // 2
-    ways = np.full((count + 1, 4), count, np.int64)
-    ways[:-1] = np.where(links >= 0, links, count)
-    table = np.full((len(rows), kernel, kernel), count, np.int64)
-
-    def chain(start: np.ndarray, back: int, forth: int) -> list[np.ndarray]:
-        """Pixels at -radius ... radius steps from `start`."""
-        before, after = [start], [start]
-        for _ in range(radius):
-            before.append(ways[before[-1], back])
-            after.append(ways[after[-1], forth])
-        return [*before[:0:-1], *after]
-
-    for across, at in enumerate(chain(rows, LEFT, RIGHT)):
-        for along, reached in enumerate(chain(at, UP, DOWN)):
-            table[:, along, across] = reached
-    for along, at in enumerate(chain(rows, UP, DOWN)):
-        if along == radius:
-            continue
-        for across, reached in enumerate(chain(at, LEFT, RIGHT)):
-            column = table[:, along, across]
-            np.copyto(column, reached, where=column == count)
+    table = np.full((len(rows), kernel, kernel), len(links), np.int32)
+    _walk_windows(links, rows, table)
     return table.reshape(len(rows), -1)
+
+
+@compiled
+def _walk_windows(links: np.ndarray, rows: np.ndarray, table: np.ndarray) -> None:
+    nothing, kernel = links.shape[0], table.shape[1]
+    radius = kernel // 2
+    for row in range(len(rows)):
+        window = table[row]
+        for order in range(2):  # across, then along; then the other way round, for what that did not reach
+            for sideways in (LEFT, RIGHT) if order == 0 else (UP, DOWN):
+                step = 1 if sideways in (RIGHT, DOWN) else -1
+                at, first = rows[row], radius
+                while at >= 0:
+                    for forth in (UP, DOWN) if order == 0 else (LEFT, RIGHT):
+                        further = 1 if forth in (RIGHT, DOWN) else -1
+                        reached, second = at, radius
+                        while reached >= 0:
+                            v, u = (second, first) if order == 0 else (first, second)
+                            if window[v, u] == nothing:
+                                window[v, u] = reached
+                            second += further
+                            if second < 0 or second == kernel:
+                                break
+                            reached = links[reached, forth]
+                    first += step
+                    if first < 0 or first == kernel:
+                        break
+                    at = links[at, sideways]

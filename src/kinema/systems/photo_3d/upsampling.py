@@ -76,11 +76,12 @@ def guided_upsample(
     table = torch.stack([*guide, values, -guide.square().sum(0)])  # (5, h, w)
     wide = table[:, :, column_cells].permute(2, 0, 1, 3).contiguous()  # (taps, 5, h, W)
     wide[:, 4] += column_logs[:, None]
-    full, out = torch.from_numpy(np.ascontiguousarray(photo)), torch.empty(rows, columns)
+    out = torch.empty(rows, columns)
     starts = [0, *(torch.nonzero(row_cells.diff().any(0)).flatten() + 1).tolist(), rows]
     for start, stop in pairwise(starts):  # rows between the same cells of the small map
         near = wide[:, :, row_cells[:, start], None]  # (taps, 5, taps, 1, W)
-        colour = full[start:stop].permute(2, 0, 1).float() * sharp  # (3, R, W)
+        strip = torch.from_numpy(photo[start:stop].astype(np.float32))
+        colour = strip.permute(2, 0, 1) * sharp  # (3, R, W)
         exponent = near[:, 4] + (row_logs[:, start:stop, None] - colour.square().sum(0))  # (taps, taps, R, W)
         for channel in range(3):
             exponent.addcmul_(near[:, channel], colour[channel], value=2.0)
