@@ -140,3 +140,24 @@ def test_without_weights_it_says_how_to_get_some(kinema, monkeypatch, tmp_path):
     assert "add --download" in kinema("depth", "a.jpg", "--weights", "official").err
     Path("other.safetensors").write_bytes(b"1234")
     assert "is damaged" in kinema("depth", "a.jpg", "--weights", "other.safetensors").err
+
+
+def test_the_network_is_written_as_onnx(weights, kinema):
+    pytest.importorskip("onnx")
+    answer = kinema("depth", "--export", "net.onnx", "--weights", weights)
+    assert (answer.code, answer.out.startswith("wrote net.onnx (")) == (0, True)
+    assert Path("net.onnx").stat().st_size > 1000
+    again = kinema("depth", "--export", "net.onnx", "--weights", weights)
+    assert (again.code, "--overwrite" in again.err) == (2, True)
+
+
+def test_exports_that_cannot_be_are_a_sentence(weights, kinema):
+    for arguments, words in (
+        (("depth", "a.jpg", "--export", "net.onnx"), "leave the photo out"),
+        (("depth", "a.jpg", "--int8"), "--export FILE.onnx"),
+        (("depth", "--export", "net.png", "--weights", weights), ".onnx"),
+        (("depth",), "no photo"),
+    ):
+        answer = kinema(*arguments)
+        assert answer.code == 2
+        assert words in answer.err

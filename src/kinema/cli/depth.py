@@ -28,7 +28,9 @@ class Job:
 
 
 def depth(
-    photo: Annotated[Path, typer.Argument(help="A photo, or a folder of photos.", show_default=False)],
+    photo: Annotated[
+        Path | None, typer.Argument(help="A photo, or a folder of photos.", show_default=False)
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -53,6 +55,16 @@ def depth(
     weights: Weights = "nano",
     download: Download = False,
     device: Device = "auto",
+    export: Annotated[
+        Path | None,
+        typer.Option(
+            "--export", help="Write the network itself as .onnx, for other programs; no photo is read."
+        ),
+    ] = None,
+    int8: Annotated[
+        bool,
+        typer.Option("--int8", help="With --export: in eight bits, where the network was trained for them."),
+    ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the output if it is there already.")
     ] = False,
@@ -63,6 +75,15 @@ def depth(
     The numbers are relative disparity: large is near, and the scale is unknown. Kind, unit and sign stand in the file.
     Photos have 16 pixels or more on each side and 100 million at most.
     """
+    if export is not None:
+        if photo is not None:
+            raise UserError("--export writes the network and reads no photo: leave the photo out")
+        write_network(export, weights, download, int8=int8, overwrite=overwrite, as_json=as_json)
+        return
+    if int8:
+        raise UserError("--int8 says how --export writes the network: give --export FILE.onnx with it")
+    if photo is None:
+        raise UserError("there is no photo: name one, or a folder of photos")
     jobs = plan_jobs(photo, output, form, overwrite)
     preview = form == "preview"
     check_files(jobs, photo)
@@ -139,6 +160,23 @@ def open_estimator(weights: str, device: str, download: bool = False) -> Any:
     if download and weights != "official":
         raise UserError("--download fetches the published weights: give --weights official with it")
     return hub.load(NAME, weights, device, download)
+
+
+def write_network(
+    path: Path, weights: str, download: bool, *, int8: bool, overwrite: bool, as_json: bool
+) -> None:
+    """Write the depth network as ONNX."""
+    from kinema.systems.photo_3d.depth import DepthEstimator
+    from kinema.systems.photo_3d.export import export_onnx
+
+    check_output(path, (".onnx",), overwrite)
+    estimator: DepthEstimator = open_estimator(weights, "cpu", download)
+    export_onnx(estimator.network, path, "int8" if int8 else "float", estimator.long_side, overwrite)
+    size = path.stat().st_size
+    if as_json:
+        print_json({"file": str(path), "bytes": size, "arithmetic": "int8" if int8 else "float"})
+    else:
+        print(f"wrote {path} ({size:,} bytes; photo in, disparity out: what they are stands in its metadata)")
 
 
 def estimate_one(estimator: Any, job: Job, *, small: bool, preview: bool, overwrite: bool) -> dict[str, Any]:
