@@ -20,6 +20,7 @@ from kinema.errors import UserError
 from kinema.eval.fidelity import ssim_map
 from kinema.systems.photo_3d import depth, inpainting
 from kinema.systems.photo_3d.camera import Camera
+from kinema.systems.photo_3d.clean import without_unknown
 from kinema.systems.photo_3d.inpainting import Farbrausch, fill
 from kinema.systems.photo_3d.layered import LayeredImage, single_layer
 from kinema.systems.photo_3d.lifting import LiftSettings, lift
@@ -34,6 +35,7 @@ MESH = MeshSettings(
 )  # more than any arm needs, so that none is simplified away
 STEPS = (15, 25, 35, 50, 70, 100, 150)
 RIMS = (0, 1, 2, 3, 4, 6)
+TAUS = (0.01, 0.02, 0.03, 0.05, 0.08)
 BOX = (425, 60, 625, 330)  # of the strip: left, top, right, bottom
 SHOWN = {
     "holes": "(a) holes",
@@ -42,6 +44,7 @@ SHOWN = {
     "layers, network": "(d) layers, network",
     "screen, network": "(e) screen, network",
 }
+Rows = dict[str, dict[str, dict[str, float]]]
 Shown = tuple[Array, Array]  # a picture (H, W, 3) uint8, and where it is covered (H, W)
 
 
@@ -53,6 +56,15 @@ def on_screen(shown: Shown, method: Any, network: Farbrausch | None) -> Shown:
     return np.rint(image.colour.reshape(picture.shape) * 255).astype(np.uint8), np.ones_like(covered)
 
 
+def alone(image: LayeredImage) -> LayeredImage:
+    """The photo's own pixels and the links among them, without what was grown behind."""
+    count = image.height * image.width
+    parts = ("x", "y", "colour", "disparity", "layer", "known")
+    own = {name: getattr(image, name)[:count] for name in parts}
+    links = image.neighbours[:count]
+    return dataclasses.replace(image, **own, neighbours=np.where(links < count, links, -1).astype(np.int32))
+
+
 def seen(pair: Pair, image: LayeredImage, camera: Camera, settings: MeshSettings = MESH) -> Shown:
     """A layered image as a mesh from the right camera."""
     return pair.render(build_mesh(image, camera, settings))
@@ -61,7 +73,7 @@ def seen(pair: Pair, image: LayeredImage, camera: Camera, settings: MeshSettings
 def views(pair: Pair, disparity: Array, camera: Camera, network: Farbrausch) -> dict[str, Shown]:
     """What each arm shows from the right camera, of the left photo and its disparity in [0, 1]."""
     image = lift(pair.left, disparity)
-    holes = seen(pair, lift(pair.left, disparity, LiftSettings(steps=0)), camera)
+    holes = seen(pair, alone(image), camera)
     return {
         "holes": holes,
         "stretched sheet": seen(pair, single_layer(pair.left, disparity), camera),
@@ -145,18 +157,30 @@ def disparities(pair: Pair, weights: Path | None, inside: Path) -> dict[str, tup
     return found
 
 
-def ways_to_lift(pair: Pair, disparity: Array, camera: Camera, areas: Regions, quick: bool) -> dict[str, Any]:
-    """How far hidden surfaces grow, and how wide a rim of the photo is no source of colour; filled by diffusion."""
+def ways_to_lift(pair: Pair, areas: Regions, sources: dict[str, tuple[Array, Camera]], quick: bool) -> Rows:
+    """What choices in lifting do, filled by diffusion; all with the true depth, but tau with every depth.
 
-    def row(image: LayeredImage, rim: int | None = None) -> dict[str, float]:
-        rest = {} if rim is None else {"rim": rim}
-        return figures(seen(pair, fill(image, "diffusion", **rest), camera), pair.right, areas)
+    How far hidden surfaces grow, how wide a rim of the photo is no source of colour, what unknown disparities become,
+    and from which step in disparity on a surface is torn.
+    """
 
-    steps, rims = ((5, 50), (0, 3)) if quick else (STEPS, RIMS)
-    usual = lift(pair.left, disparity)
+    def row(disparity: Array, camera: Camera, rim: int = inpainting.RIM, **lifting: Any) -> dict[str, float]:
+        image = fill(lift(pair.left, disparity, LiftSettings(**lifting)), "diffusion", rim=rim)
+        return figures(seen(pair, image, camera), pair.right, areas)
+
+    truth, camera = sources["truth"]
+    low, high = pair.span
+    farther = without_unknown(pair.disparity, np.isfinite(pair.disparity))
+    steps, rims, taus = ((5, 50), (0, 4), (0.05,)) if quick else (STEPS, RIMS, TAUS)
     return {
-        "steps of growth": {n: row(lift(pair.left, disparity, LiftSettings(steps=n))) for n in steps},
-        "rim": {n: row(usual, n) for n in rims},
+        "steps of growth": {str(n): row(truth, camera, steps=n) for n in steps},
+        "rim": {str(n): row(truth, camera, n) for n in rims},
+        "unknown disparities": {
+            "nearest": row(truth, camera),
+            "farther of the row": row(((farther - low) / (high - low)).astype(np.float32), camera),
+        },
+    } | {
+        f"tau, {source}": {str(tau): row(*each, tau=tau) for tau in taus} for source, each in sources.items()
     }
 
 
@@ -179,7 +203,10 @@ def main() -> None:
     ours = fill(lift(motorcycle.left, truth[0]), "network", network)
     result = {
         "settings": {"steps": LiftSettings().steps, "rim": inpainting.RIM, "tau": LiftSettings().tau},
-        "weights": None if given.weights is None else given.weights.name,
+        "weights": {
+            "depth": None if given.weights is None else given.weights.name,
+            "inpainting": (given.inpainting or inpainting.WEIGHTS).name,
+        },
         "pixels": {name: int(getattr(areas, name).sum()) for name in ("seen", "uncovered", "valid")}
         | {"all": areas.seen.size},
         "reference": reference(motorcycle, areas),
@@ -191,7 +218,7 @@ def main() -> None:
         "layers, network, default mesh": figures(
             seen(motorcycle, ours, truth[1], MeshSettings()), motorcycle.right, areas
         ),
-        "lifting": ways_to_lift(motorcycle, *truth, areas, given.quick),
+        "lifting": ways_to_lift(motorcycle, areas, sources, given.quick),
     }
     write(NAME, given, time.process_time() - began, result)
     box = tuple(side // 3 for side in BOX) if given.quick else BOX

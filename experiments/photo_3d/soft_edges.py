@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.ndimage import binary_dilation, binary_erosion, gaussian_filter
 
-from kinema.systems.photo_3d.inpainting import RIM, fill
+from kinema.systems.photo_3d.inpainting import fill
 from kinema.systems.photo_3d.inpainting_recipe import draw_hole
 from kinema.systems.photo_3d.lifting import lift
 from kinema.systems.photo_3d.photos import read_photos
@@ -79,7 +79,7 @@ def main() -> None:
             }
     means = {f"rim {rim}": float(np.mean([row[f"rim {rim}"] for row in arms.values()])) for rim in rims}
     print(markdown("PSNR of hidden colours, dB", arms | {"mean": means}))
-    result = {"pictures": count, "default": RIM, "arms": arms, "mean": means}
+    result = {"pictures": count, "arms": arms, "mean": means}
     write(NAME, given, time.process_time() - began, result)
 
 
