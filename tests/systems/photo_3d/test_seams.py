@@ -89,7 +89,11 @@ def test_edges_stand_open_only_where_a_surface_ends(lifted):
     _, point = np.unique(mesh.positions, axis=0, return_inverse=True)
     edges = np.concatenate([mesh.triangles[:, [k, (k + 1) % 3]] for k in range(3)])
     _, first, kind, times = np.unique(
-        np.sort(point.reshape(-1)[edges], 1), axis=0, return_index=True, return_inverse=True, return_counts=True
+        np.sort(point.reshape(-1)[edges], 1),
+        axis=0,
+        return_index=True,
+        return_inverse=True,
+        return_counts=True,
     )
     assert not (times[times > 1] % 2).any()  # four, where a sliver's two borders became the same line
     turns = np.where(point.reshape(-1)[edges[:, 0]] < point.reshape(-1)[edges[:, 1]], 1, -1)

@@ -69,7 +69,9 @@ def test_rims_of_any_depth_leave_some_room():
             camera = Camera(shape[1], shape[0])
             disparity = rng.uniform(low, high, shape)
             view = find_view(disparity, camera)
-            inverse = camera.inverse_depth(np.concatenate([disparity[0], disparity[-1], *disparity[:, [0, -1]].T]))
+            inverse = camera.inverse_depth(
+                np.concatenate([disparity[0], disparity[-1], *disparity[:, [0, -1]].T])
+            )
             off = np.abs(inverse - 1 / view.still_depth).max() * camera.focal
             assert 0 < view.upward <= view.reach
             assert off * view.reach <= (1 - 1 / OVERSCAN) / 2 * shape[1]

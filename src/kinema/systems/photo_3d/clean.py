@@ -52,9 +52,11 @@ def without_unknown(disparity: np.ndarray, known: np.ndarray) -> np.ndarray:
     found, there = np.array(disparity, np.float32), np.array(known)
     for _ in range(2):
         before = np.maximum.accumulate(np.where(there, np.arange(there.shape[1]), -1), 1)
-        after = there.shape[1] - 1 - np.maximum.accumulate(
-            np.where(there[:, ::-1], np.arange(there.shape[1]), -1), 1
-        )[:, ::-1]
+        after = (
+            there.shape[1]
+            - 1
+            - np.maximum.accumulate(np.where(there[:, ::-1], np.arange(there.shape[1]), -1), 1)[:, ::-1]
+        )
         at = np.arange(len(there))[:, None]
         left = np.where(before >= 0, found[at, before.clip(0)], np.float32(np.inf))
         last = there.shape[1] - 1

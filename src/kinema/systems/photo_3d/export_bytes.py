@@ -27,8 +27,8 @@ def in_bytes(model: Any, ranges: Ranges) -> None:
             constants[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
     nodes, steps = list[Any](), dict[str, tuple[float, int]]()
 
-    def store(name: str, values: np.ndarray) -> str:
-        graph.initializer.append(numpy_helper.from_array(values, name))
+    def store(name: str, values: Any) -> str:
+        graph.initializer.append(numpy_helper.from_array(np.asarray(values), name))
         return name
 
     def pair(name: str, scale: float, zero: int) -> list[str]:

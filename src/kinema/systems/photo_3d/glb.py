@@ -26,8 +26,10 @@ def write_glb(mesh: TexturedMesh, path: str | Path, overwrite: bool = False) -> 
 
 
 def glb_bytes(mesh: TexturedMesh) -> bytes:
-    """The mesh as a .glb: one unlit primitive with one JPEG texture; the camera of the photo and how far one
-    may move stand in `extras`."""
+    """The mesh as a .glb: one unlit primitive with one JPEG texture.
+
+    The camera of the photo, and how far one may move, stand in `extras`.
+    """
     positions = np.ascontiguousarray(mesh.positions, "<f4")
     texcoords = np.rint(np.clip(mesh.texcoords, 0, 1) * 65535).astype("<u2")
     small = (

@@ -51,8 +51,8 @@ class TexturedMesh:
 
     positions: (V, 3) float32 in glTF axes, in front of `camera`, which stands at the origin. texcoords: (V, 2) float32
     in [0, 1], (0, 0) the upper left corner of the texture. triangles: (T, 3) int32, counter-clockwise from the front.
-    texture: (H, W, 3) uint8, as it was before compression; jpeg: as it is in the file. view: how far one may move. stages: seconds of
-    each step.
+    texture: (H, W, 3) uint8, as it was before compression; jpeg: as it is in the file. view: how far one
+    may move. stages: seconds of each step.
     """
 
     positions: Array
