@@ -51,15 +51,11 @@ def without_unknown(disparity: np.ndarray, known: np.ndarray) -> np.ndarray:
     """
     found, there = np.array(disparity, np.float32), np.array(known)
     for _ in range(2):
-        before = np.maximum.accumulate(np.where(there, np.arange(there.shape[1]), -1), 1)
-        after = (
-            there.shape[1]
-            - 1
-            - np.maximum.accumulate(np.where(there[:, ::-1], np.arange(there.shape[1]), -1), 1)[:, ::-1]
-        )
-        at = np.arange(len(there))[:, None]
-        left = np.where(before >= 0, found[at, before.clip(0)], np.float32(np.inf))
+        at, columns = np.arange(len(there))[:, None], np.arange(there.shape[1])
         last = there.shape[1] - 1
+        before = np.maximum.accumulate(np.where(there, columns, -1), 1)
+        after = np.minimum.accumulate(np.where(there, columns, last + 1)[:, ::-1], 1)[:, ::-1]
+        left = np.where(before >= 0, found[at, before.clip(0)], np.float32(np.inf))
         right = np.where(after <= last, found[at, after.clip(0, last)], np.float32(np.inf))
         taken = np.minimum(left, right)
         fill = ~there & np.isfinite(taken)
