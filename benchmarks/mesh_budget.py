@@ -2,8 +2,8 @@
 
     python benchmarks/mesh_budget.py [--budgets 7000 10000 15000 20000 40000] [--inpainting FILE] [--json]
 
-Middlebury's Motorcycle (741x500, in scikit-image) is lifted with its true disparity, where the truth has holes with the
-farther of the values at the hole's ends in that row. Each mesh is rendered from where the photo was taken, with the
+Middlebury's Motorcycle (741x500, in scikit-image) is lifted with its true disparity, its holes filled from the farther
+side. Each mesh is rendered from where the photo was taken, with the
 texture as it was and as the JPEG in the file has it (quality 85, never lowered here for the sake of bytes), and held
 against the photo. The dense mesh has two triangles a pixel, of the photo and of the hidden surfaces alike, with the
 same texture: what nobody simplified.
@@ -28,6 +28,7 @@ import PIL.Image
 from kinema.systems.photo_3d.atlas import paint
 from kinema.systems.photo_3d.camera import Camera
 from kinema.systems.photo_3d.charts import make_charts
+from kinema.systems.photo_3d.clean import without_unknown
 from kinema.systems.photo_3d.depth_measures import motorcycle
 from kinema.systems.photo_3d.glb import glb_bytes
 from kinema.systems.photo_3d.inpainting import fill, load_inpainting
@@ -44,14 +45,7 @@ QUALITY = 85
 def scene() -> tuple[np.ndarray, np.ndarray, Camera]:
     """The photo, its disparity from 0 to 1, and the camera that took it (its principal point moved to the middle)."""
     photo, truth = motorcycle()
-    found = truth.values + truth.intrinsics.doffs
-    columns = np.arange(found.shape[1])
-    filled = found.copy()
-    for row in filled:  # the nearest known value to the left and to the right; the smaller lies farther
-        known = np.flatnonzero(np.isfinite(row))
-        after = np.searchsorted(known, columns).clip(0, len(known) - 1)
-        before = (np.searchsorted(known, columns, "right") - 1).clip(0)
-        row[:] = np.minimum(row[known[before]], row[known[after]])
+    filled = without_unknown(truth.values + truth.intrinsics.doffs, truth.known)
     low, high = float(filled.min()), float(filled.max())
     focal, baseline = truth.intrinsics.focal, truth.intrinsics.baseline
     camera = Camera(

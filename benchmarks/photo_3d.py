@@ -4,10 +4,11 @@
 
 The default photo is scikit-image's astronaut (512x512, NASA, public domain): 384 of its columns, enlarged three times.
 Another one is cut to 3:4 or 4:3 around its middle and brought to that size with Lanczos' filter. It is then saved as
-JPEG, so that reading is part of what is timed. Hidden colours are made twice, diffused and by the network; end to end
-is with the network where there are weights for it. Times are the median (and the fastest) of the runs after one that
-is not counted, which compiles what the machine has not compiled yet. Memory is the highest resident set in one such
-run, in a process of its own that hands freed memory back: absolute, and less what was resident before it (Linux).
+JPEG, so that reading is part of what is timed. Hidden colours are diffused, which is the default; the same with colours
+by the network stands beside it. Times are the median (and the fastest) of the runs after one that is not counted, which
+compiles what the machine has not compiled yet. Memory is the highest resident set in one run, with colours by the
+network where there are weights, in a process of its own that hands freed memory back: absolute, and less what was
+resident before it (Linux).
 Depth networks: the nano one where this copy has it, and that of --weights.
 """
 
@@ -31,13 +32,11 @@ import torch
 
 from kinema import hub
 from kinema.media.photo import read_photo
-from kinema.systems.photo_3d.camera import FIELD_OF_VIEW, Camera
+from kinema.systems.photo_3d.camera import FIELD_OF_VIEW
 from kinema.systems.photo_3d.depth import NAME
 from kinema.systems.photo_3d.glb import write_glb
-from kinema.systems.photo_3d.inpainting import WEIGHTS, Farbrausch, fill, load_inpainting
-from kinema.systems.photo_3d.lifting import lift
-from kinema.systems.photo_3d.mesh import build_mesh
-from kinema.systems.photo_3d.pipeline import Stopwatch, photo_disparity
+from kinema.systems.photo_3d.inpainting import WEIGHTS, Farbrausch, load_inpainting
+from kinema.systems.photo_3d.pipeline import Lifting, Stopwatch, lift_photo
 
 from measuring import ALLOCATOR, begin_peak, machine, resident
 
@@ -61,17 +60,27 @@ def bring(photo: Path | None, to: Path) -> None:
     picture.resize(size, PIL.Image.Resampling.LANCZOS).save(to, quality=95)
 
 
+class Keeping(Stopwatch):
+    """A stopwatch that keeps what the stages gave."""
+
+    def __call__(self, stage: str, function: Any, *arguments: object) -> Any:
+        result = super().__call__(stage, function, *arguments)
+        self.results[stage] = result
+        return result
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.results: dict[str, Any] = {}
+
+
 def once(photo: Path, estimator: Any, network: Farbrausch | None, output: Path) -> dict[str, Any]:
-    """The whole way: seconds of each stage, and what came out."""
-    watch, began = Stopwatch(), time.perf_counter()
+    """The whole way, as `kinema photo3d` goes it: seconds of each stage, and what came out."""
+    watch, began = Keeping(), time.perf_counter()
     opened = watch("read", read_photo, photo)
-    pixels = opened.pixels
-    disparity = watch("depth", photo_disparity, pixels, estimator)
-    image = watch("layers", lift, pixels, disparity)
-    way = "network" if network is not None else "diffusion"
-    filled = watch(f"colours, {way}", fill, image, way, network)
-    camera = Camera(pixels.shape[1], pixels.shape[0], opened.field_of_view or FIELD_OF_VIEW)
-    mesh = watch("mesh", build_mesh, filled, camera)
+    how = Lifting(
+        field_of_view=opened.field_of_view or FIELD_OF_VIEW, colours="network" if network else "diffusion"
+    )
+    mesh = lift_photo(opened.pixels, estimator, how, network, watch)
     watch("write", write_glb, mesh, output, True)
     stages = {"end to end": time.perf_counter() - began, **watch.seconds}
     stages |= {f"mesh: {name}": seconds for name, seconds in mesh.stages.items()}
@@ -79,8 +88,7 @@ def once(photo: Path, estimator: Any, network: Farbrausch | None, output: Path) 
         "stages": stages,
         "bytes": output.stat().st_size,
         "triangles": len(mesh.triangles),
-        "hidden_pixels": int((~image.known).sum()),
-        "image": image,
+        "hidden_pixels": int((~watch.results["layers"].known).sum()),
     }
 
 
@@ -91,22 +99,22 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
     found = Path(job["inpainting"]) if job["inpainting"] else WEIGHTS
     network = load_inpainting(found) if found.is_file() else None
     photo, output = Path(job["photo"]), Path(job["photo"]).with_suffix(".glb")
-    once(photo, estimator, network, output)
+    once(photo, estimator, None, output)
     if job["case"] == "memory":
         before = begin_peak()
         once(photo, estimator, network, output)
         peak = resident("VmHWM")
         return {"peak_gib": peak * 1e6 / 2**30, "above_gib": (peak - before) * 1e6 / 2**30}
     stages: dict[str, list[float]] = {}
-    for _ in range(job["runs"]):
-        result = once(photo, estimator, network, output)
-        image = result.pop("image")
-        if network is not None:
-            diffusing = Stopwatch()
-            diffusing("colours, diffusion", fill, image, "diffusion")
-            result["stages"] |= diffusing.seconds
+    for run in range(job["runs"] + 1):
+        coloured = once(photo, estimator, network, output)["stages"] if network is not None else {}
+        result = once(photo, estimator, None, output)
+        for name in ("colours", "end to end"):
+            if name in coloured:
+                result["stages"][f"{name}, by the network"] = coloured[name]
         for name, seconds in result.pop("stages").items():
-            stages.setdefault(name, []).append(seconds)
+            if run:
+                stages.setdefault(name, []).append(seconds)
     result["seconds"] = {name: statistics.median(times) for name, times in stages.items()}
     result["fastest"] = {name: min(times) for name, times in stages.items()}
     result["load"] = os.getloadavg()[0]

@@ -50,6 +50,8 @@ def without_unknown(disparity: np.ndarray, known: np.ndarray) -> np.ndarray:
     left and to the right in a row the farther is taken; in rows that know nothing, of those above and below.
     """
     found, there = np.array(disparity, np.float32), np.array(known)
+    if there.all():
+        return found
     for _ in range(2):
         at, columns = np.arange(len(there))[:, None], np.arange(there.shape[1])
         last = there.shape[1] - 1
