@@ -27,7 +27,7 @@ from kinema.systems.photo_3d.lifting import LiftSettings, lift
 from kinema.systems.photo_3d.mesh import MeshSettings, build_mesh
 
 from motorcycle import Array, Pair, Regions, filled, pair, regions, seen_from_right, warped
-from reporting import arguments, inpainting_network, markdown, strip, write
+from view_reports import arguments, inpainting_network, markdown, strip, write
 
 NAME = "novel_view"
 MESH = MeshSettings(

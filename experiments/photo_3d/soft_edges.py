@@ -21,7 +21,7 @@ from kinema.systems.photo_3d.lifting import lift
 from kinema.systems.photo_3d.photos import read_photos
 
 from motorcycle import Array
-from reporting import arguments, markdown, write
+from view_reports import arguments, markdown, write
 
 NAME = "soft_edges"
 SIDE = 192  # pixels of a crop
