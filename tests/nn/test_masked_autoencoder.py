@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from kinema.nn import (
+    ConvStem,
     GridPositions,
     MaskedAutoencoder,
     PatchStem,
@@ -115,7 +116,9 @@ def test_loss_equals_transformers_with_the_same_noise(normalise: bool) -> None:
         decoder_intermediate_size=128, mask_ratio=0.75, norm_pix_loss=normalise, layer_norm_eps=1e-6,
     )  # fmt: skip
     theirs, ours = shaken(ViTMAEForPreTraining(config)), autoencoder().eval()
-    table = build_2d_sinusoidal_position_embedding(4, 4, 48, cls_token=True)  # rows first, and MAE has columns first
+    table = build_2d_sinusoidal_position_embedding(
+        4, 4, 48, cls_token=True
+    )  # rows first, and MAE has columns first
     assert_parity(ours.encoder.positions.table, table.roll(24, 1), 2e-7)
     load_strict(ours, our_state(theirs.state_dict()), "transformers")
     images, noise = draw(2, 3, 32, 32), torch.rand(2, 16, generator=torch.Generator().manual_seed(0))
@@ -212,6 +215,14 @@ def test_mask_token_and_positions_stand_before_or_behind_the_projection() -> Non
         assert model.decoder.mask_token.grad.abs().max() > 0
     with pytest.raises(ValueError, match="fit neither"):
         PixelDecoder(48, 32, GridPositions(16, (1, 4, 4)), transformer_blocks(32, 1, 2), 192)
+
+
+def test_a_stem_that_sees_its_neighbours_cannot_be_masked() -> None:
+    stem, positions = ConvStem(16, (8,), (2,), patch=4), GridPositions(16, (1, 4, 4), prefix=1)
+    encoder = VisionTransformer(stem, positions, transformer_blocks(16, 1, 2))
+    decoder = PixelDecoder(16, 16, positions, transformer_blocks(16, 1, 2), 3 * 64)
+    with pytest.raises(TypeError, match="needs a stem of patches"):
+        MaskedAutoencoder(encoder, decoder)
 
 
 def test_init_weights_sets_everything() -> None:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from kinema.nn.patches import patchify, unpatchify
 from kinema.nn.position_tables import GridPositions
-from kinema.nn.stems import Grid
+from kinema.nn.stems import ConvStem, Grid
 from kinema.nn.vit import VisionTransformer, init_transformer
 
 EPS = 1e-6  # on the variance of a patch
@@ -153,10 +153,16 @@ class PixelDecoder(nn.Module):
 
 
 class MaskedAutoencoder(nn.Module):
-    """An encoder that sees the kept tokens and a decoder that predicts the pixels of all: (B, N, V*C)."""
+    """An encoder that sees the kept tokens and a decoder that predicts the pixels of all: (B, N, V*C).
+
+    `patch` is that of the encoder's stem: frames, rows and columns.
+    """
 
     def __init__(self, encoder: VisionTransformer, decoder: PixelDecoder) -> None:
         super().__init__()
+        if isinstance(encoder.stem, ConvStem):
+            raise TypeError("small convolutions see their neighbours: a masked model needs a stem of patches")
+        self.patch = encoder.stem.patch
         self.encoder, self.decoder = encoder, decoder
 
     def init_weights(self) -> None:
