@@ -1,6 +1,7 @@
 """Weight files: read them without running anything in them, check them, name them by their hash, load them strictly.
 
-safetensors is the format; a PyTorch file (`.pt`, `.pth`, `.bin`) is read with `weights_only=True` and nothing looser.
+safetensors is the format; a PyTorch file (`.pt`, `.pth`, `.bin`, `.torch`) is read with `weights_only=True` and nothing
+looser.
 Every way in which a file can be wrong ends in one `UserError` sentence that names the file.
 """
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 HASH_DIGITS: Final = 12
 MAX_HEADER_BYTES: Final = 100_000_000  # the limit that the safetensors format itself sets
-SUFFIXES: Final = (".safetensors", ".pt", ".pth", ".bin")
+SUFFIXES: Final = (".safetensors", ".pt", ".pth", ".bin", ".torch")
 
 _BYTES_EACH: Final = {
     "F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1,

@@ -61,7 +61,7 @@ def test_pretraining_equals_the_official_classes() -> None:
         ("clip", (2, 3, 4, 32, 32), 32, 28),
     ):
         x, keep = uniform(name, shape).float(), keep_of(masks(name, 2, tokens, dropped))
-        assert_parity(model(x, keep), recorded[f"{name}.prediction"])
+        assert_parity(model(x, keep)[..., ::11], recorded[f"{name}.prediction"])
         assert_parity(reconstruction_loss(model, x, keep, Preprocessing()), recorded[f"{name}.loss"], 1e-6)
 
 
@@ -178,11 +178,12 @@ def test_what_travels_with_the_weights(tmp_path, monkeypatch) -> None:
         checkpoint("vit_b_in1k")
     state = {key: draw(*shape) for key, shape in published(SMALL, 0).items()}
     torch.save(
-        {"model": {k.replace("head.", "heads.0.projector."): v for k, v in state.items()}}, tmp_path / "m.pt"
+        {"model": {k.replace("head.", "heads.0.projector."): v for k, v in state.items()}},
+        tmp_path / "m.torch",
     )
     small = type(ssv2)(address="", config=SMALL, num_classes=0, preprocessing=ssv2.preprocessing)
     monkeypatch.setattr("kinema.systems.omnimae.weights.CHECKPOINTS", {"small": small})
-    model = load(tmp_path / "m.pt", "small")
+    model = load(tmp_path / "m.torch", "small")
     assert torch.equal(model.decoder.pixels.weight, state["head.weight"])
     with pytest.raises(UserError, match="no published layout"):
         convert({**state, "trunk.other": draw(1)}, True, "file")
