@@ -253,7 +253,7 @@ def _read_pickle(path: Path) -> dict[str, torch.Tensor]:
     import torch
 
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        loaded = _joined(torch.load(path, map_location="cpu", weights_only=True))
     except pickle.UnpicklingError as error:
         raise UserError(
             f"'{path}' holds more than tensors, and reading it could run code: ask its maker for safetensors"
@@ -270,6 +270,14 @@ def _read_pickle(path: Path) -> dict[str, torch.Tensor]:
             f"'{path}' is not a table of named tensors: save the network's state_dict and nothing else"
         )
     return loaded
+
+
+def _joined(loaded: Any) -> Any:
+    """A table of tables, one for each part of a network, as one table whose names are joined by a dot."""
+    parts = isinstance(loaded, dict) and len(loaded) > 1 and {"state_dict", "model"}.isdisjoint(loaded)
+    if not parts or not all(isinstance(part, dict) for part in loaded.values()):
+        return loaded
+    return {f"{part}.{name}": value for part, table in loaded.items() for name, value in table.items()}
 
 
 def _count(names: Iterable[str], one: str, many: str, shown: int = 3) -> str:

@@ -1,0 +1,112 @@
+"""The published checkpoints of Omnivore into ours, with the preprocessing that they were evaluated with.
+
+A file holds two tables, `trunk` and `heads`, whose names are joined by a dot here. The weights are their owner's and
+may not be used commercially (CC BY-NC 4.0); none of them come with kinema.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from kinema.codecs.keymap import Renamed, Rule, rename
+from kinema.errors import UserError
+from kinema.settings import named_preset
+from kinema.systems.omnivore.model import Omnivore, OmnivoreConfig
+from kinema.systems.omnivore.preprocessing import RELEASED, OmnivorePreprocessing
+from kinema.weights import load_strict, read_weights
+
+LICENCE: Final = "CC BY-NC 4.0"
+ADDRESS: Final = "https://dl.fbaipublicfiles.com/omnivore/models/"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """A checkpoint that its owner offers. trained_on: the data sets, for those who choose between them."""
+
+    file: str
+    preset: str
+    trained_on: str
+    preprocessing: OmnivorePreprocessing = RELEASED
+
+    @property
+    def address(self) -> str:
+        """Where the owner offers it."""
+        return ADDRESS + self.file
+
+
+_JOINT: Final = "ImageNet-1k, Kinetics-400, SUN RGB-D"
+PUBLISHED: Final = {
+    "swin_t": Published(file="swinT_checkpoint.torch", preset="swin_t", trained_on=_JOINT),
+    "swin_s": Published(file="swinS_checkpoint.torch", preset="swin_s", trained_on=_JOINT),
+    "swin_b": Published(file="swinB_checkpoint.torch", preset="swin_b", trained_on=_JOINT),
+    "swin_b_in21k": Published(
+        file="swinB_In21k_checkpoint.torch", preset="swin_b", trained_on=f"ImageNet-21k, {_JOINT}"
+    ),
+    "swin_l_in21k": Published(
+        file="swinL_In21k_checkpoint.torch", preset="swin_l", trained_on=f"ImageNet-21k, {_JOINT}"
+    ),
+    "swin_b_epic": Published(
+        file="swinB_epic_checkpoint.torch", preset="swin_b_epic", trained_on="EPIC-KITCHENS-100"
+    ),
+}
+
+_END: Final = r"(weight|bias)"
+_BLOCK: Final = r"trunk\.layers\.(\d+)\.blocks\.(\d+)\."
+_OURS: Final = r"trunk.stages.\1.blocks.\2."
+RULES: Final = (
+    Rule(rf"trunk\.patch_embed\.(proj|norm)\.{_END}", r"rgb.\1.\2"),
+    Rule(rf"trunk\.depth_patch_embed\.(proj|norm)\.{_END}", r"depth.\1.\2"),
+    Rule(rf"{_BLOCK}norm1\.{_END}", rf"{_OURS}attention_norm.\3"),
+    Rule(rf"{_BLOCK}norm2\.{_END}", rf"{_OURS}mlp_norm.\3"),
+    Rule(rf"{_BLOCK}attn\.relative_position_bias_table", rf"{_OURS}attention.offsets"),
+    Rule(rf"{_BLOCK}attn\.relative_position_index", reason="computed from the size of the window"),
+    Rule(rf"{_BLOCK}attn\.qkv\.{_END}", rf"{_OURS}attention.qkv.\3"),
+    Rule(rf"{_BLOCK}attn\.proj\.{_END}", rf"{_OURS}attention.out.\3"),
+    Rule(rf"{_BLOCK}mlp\.fc1\.{_END}", rf"{_OURS}mlp.up.\3"),
+    Rule(rf"{_BLOCK}mlp\.fc2\.{_END}", rf"{_OURS}mlp.down.\3"),
+    Rule(rf"trunk\.layers\.(\d+)\.downsample\.(norm|reduction)\.{_END}", r"trunk.stages.\1.merge.\2.\3"),
+    Rule(rf"trunk\.norm\.{_END}", r"trunk.norm.\1"),
+    Rule(rf"heads\.(image|rgbd)\.{_END}", r"heads.\1.1.\2"),
+    Rule(rf"heads\.video\.1\.{_END}", r"heads.video.1.\1"),
+    Rule(rf"heads\.1\.{_END}", r"heads.video.1.\1"),  # EPIC's one head, behind its dropout
+)
+# What the trainer itself writes, where heads have numbers in the order of its data sets.
+TRAINER_RULES: Final = (
+    Rule(rf"heads\.0\.{_END}", r"heads.image.1.\1"),
+    Rule(rf"heads\.1\.{_END}", r"heads.rgbd.1.\1"),
+    Rule(rf"heads\.2\.1\.{_END}", r"heads.video.1.\1"),
+    *RULES[:-1],
+)
+
+
+def convert(state: Mapping[str, Tensor], source: str | Path) -> Renamed:
+    """Published names to ours. Raises UserError for a name that no layout has."""
+    return rename(state, TRAINER_RULES if "heads.0.weight" in state else RULES, source)
+
+
+def load(name: str, path: str | Path) -> tuple[Omnivore, OmnivorePreprocessing]:
+    """A published checkpoint at hand as a network in eval mode, and what must happen to pixels before it.
+
+    Args:
+        name: one of `PUBLISHED`, the file's own.
+
+    Raises:
+        UserError: the file is not there (says where its owner offers it), damaged, or of another network.
+    """
+    known = named_preset(PUBLISHED, name, "Omnivore's checkpoints")
+    if not Path(path).is_file():
+        raise UserError(
+            f"there is no file '{path}': Omnivore's weights are not part of kinema; their owner offers them under "
+            f"{LICENCE} at {known.address}, to be downloaded and named by its path"
+        )
+    state, _ = read_weights(path)
+    with torch.device("meta"):
+        network = Omnivore(OmnivoreConfig.preset(known.preset))
+    load_strict(network, convert(state, path).state, path)
+    return network.eval(), known.preprocessing
