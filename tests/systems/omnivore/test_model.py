@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from kinema.errors import UserError
 from kinema.nn.counting import count_parameters
 from kinema.systems.omnivore.model import PRESETS, HeadConfig, Omnivore, OmnivoreConfig, inflate
-from kinema.systems.omnivore.weights import PUBLISHED, convert, load
+from kinema.systems.omnivore.weights import CHECKPOINTS, convert, load
 from kinema.weights import load_strict, read_weights
 from tests.codecs.formula import formula_weights, uniform
 from tests.parity import assert_parity
@@ -55,9 +55,9 @@ def test_the_official_stages(tiny, recorded):
         assert_parity(before, recorded["video.stage1"])
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("name", CHECKPOINTS)
 def test_published_files_are_used_whole(name):
-    config = PRESETS[PUBLISHED[name].preset]
+    config = CHECKPOINTS[name].config
     with torch.device("meta"):
         network = Omnivore(config)
         state = {key: torch.empty(shape) for key, shape in published_layout(config).items()}
@@ -104,16 +104,16 @@ def test_a_file_of_two_tables_loads(tmp_path, tiny):
 
 def test_files_that_are_not_there_or_of_another_size(tmp_path):
     with pytest.raises(UserError, match=r"CC BY-NC 4.0 at https://.*/swinB_checkpoint.torch"):
-        load("swin_b", tmp_path / "missing.torch")
+        load(tmp_path / "missing.torch", "swin_b")
     with pytest.raises(UserError, match="no preset 'swin_x'"):
-        load("swin_x", tmp_path / "missing.torch")
+        load(tmp_path / "missing.torch", "swin_x")
     state = formula_weights(published_layout(dataclasses.replace(PRESETS["nano"])))
     torch.save(state, tmp_path / "nano.torch")
     with pytest.raises(UserError, match="do not fit this Omnivore"):
-        load("swin_t", tmp_path / "nano.torch")
+        load(tmp_path / "nano.torch", "swin_t")
     torch.save({"trunk.unheard": torch.zeros(1)}, tmp_path / "other.torch")
     with pytest.raises(UserError, match="no published layout"):
-        load("swin_t", tmp_path / "other.torch")
+        load(tmp_path / "other.torch", "swin_t")
 
 
 def test_colours_alone_skip_disparity_and_disparity_alone_passes_zeros_through_colours(tiny):

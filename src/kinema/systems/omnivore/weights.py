@@ -26,35 +26,42 @@ ADDRESS: Final = "https://dl.fbaipublicfiles.com/omnivore/models/"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Published:
-    """A checkpoint that its owner offers. trained_on: the data sets, for those who choose between them."""
+class Checkpoint:
+    """A released file: where its owner offers it, the network in it, and what pictures must go through before.
 
-    file: str
-    preset: str
+    trained_on: the data sets, for those who choose between files.
+    """
+
+    address: str
+    config: OmnivoreConfig
     trained_on: str
     preprocessing: OmnivorePreprocessing = RELEASED
-
-    @property
-    def address(self) -> str:
-        """Where the owner offers it."""
-        return ADDRESS + self.file
+    licence: str = LICENCE
 
 
-_JOINT: Final = "ImageNet-1k, Kinetics-400, SUN RGB-D"
-PUBLISHED: Final = {
-    "swin_t": Published(file="swinT_checkpoint.torch", preset="swin_t", trained_on=_JOINT),
-    "swin_s": Published(file="swinS_checkpoint.torch", preset="swin_s", trained_on=_JOINT),
-    "swin_b": Published(file="swinB_checkpoint.torch", preset="swin_b", trained_on=_JOINT),
-    "swin_b_in21k": Published(
-        file="swinB_In21k_checkpoint.torch", preset="swin_b", trained_on=f"ImageNet-21k, {_JOINT}"
-    ),
-    "swin_l_in21k": Published(
-        file="swinL_In21k_checkpoint.torch", preset="swin_l", trained_on=f"ImageNet-21k, {_JOINT}"
-    ),
-    "swin_b_epic": Published(
-        file="swinB_epic_checkpoint.torch", preset="swin_b_epic", trained_on="EPIC-KITCHENS-100"
-    ),
+def _checkpoint(file: str, preset: str, *data: str) -> Checkpoint:
+    return Checkpoint(
+        address=f"{ADDRESS}{file}_checkpoint.torch",
+        config=OmnivoreConfig.preset(preset),
+        trained_on=", ".join(data),
+    )
+
+
+_JOINT: Final = ("ImageNet-1k", "Kinetics-400", "SUN RGB-D")
+CHECKPOINTS: Final = {
+    "swin_t": _checkpoint("swinT", "swin_t", *_JOINT),
+    "swin_s": _checkpoint("swinS", "swin_s", *_JOINT),
+    "swin_b": _checkpoint("swinB", "swin_b", *_JOINT),
+    "swin_b_in21k": _checkpoint("swinB_In21k", "swin_b", "ImageNet-21k", *_JOINT),
+    "swin_l_in21k": _checkpoint("swinL_In21k", "swin_l", "ImageNet-21k", *_JOINT),
+    "swin_b_epic": _checkpoint("swinB_epic", "swin_b_epic", "EPIC-KITCHENS-100"),
 }
+
+
+def checkpoint(name: str) -> Checkpoint:
+    """By name, such as `swin_b`; UserError with the closest three for another."""
+    return named_preset(CHECKPOINTS, name, "Omnivore's released weights")
+
 
 _END: Final = r"(weight|bias)"
 _BLOCK: Final = r"trunk\.layers\.(\d+)\.blocks\.(\d+)\."
@@ -90,23 +97,23 @@ def convert(state: Mapping[str, Tensor], source: str | Path) -> Renamed:
     return rename(state, TRAINER_RULES if "heads.0.weight" in state else RULES, source)
 
 
-def load(name: str, path: str | Path) -> tuple[Omnivore, OmnivorePreprocessing]:
-    """A published checkpoint at hand as a network in eval mode, and what must happen to pixels before it.
+def load(path: str | Path, name: str) -> Omnivore:
+    """The network of a released file that lies at `path`, in eval mode.
 
-    Args:
-        name: one of `PUBLISHED`, the file's own.
+    What has to happen to pixels before it is `checkpoint(name).preprocessing`.
 
     Raises:
-        UserError: the file is not there (says where its owner offers it), damaged, or of another network.
+        UserError: `name` is no released file, or the one at `path` is missing (says where its owner offers it),
+            damaged, or another one.
     """
-    known = named_preset(PUBLISHED, name, "Omnivore's checkpoints")
+    known = checkpoint(name)
     if not Path(path).is_file():
         raise UserError(
             f"there is no file '{path}': Omnivore's weights are not part of kinema; their owner offers them under "
-            f"{LICENCE} at {known.address}, to be downloaded and named by its path"
+            f"{known.licence} at {known.address}, to be downloaded and named by its path"
         )
     state, _ = read_weights(path)
     with torch.device("meta"):
-        network = Omnivore(OmnivoreConfig.preset(known.preset))
+        network = Omnivore(known.config)
     load_strict(network, convert(state, path).state, path)
-    return network.eval(), known.preprocessing
+    return network.eval()
