@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kinema.nn.attention import attention, merge_heads, split_heads
+from kinema.nn.attention import attention, merge_heads
 from kinema.nn.drop_path import DropPath
 from kinema.nn.mlp import GeluMLP
 from kinema.nn.windows3d import Size, clamped, offset_index, windows_of
@@ -61,7 +61,11 @@ class WindowAttention3d(nn.Module):
         return self.offsets.t().index_select(1, index).view(1, self.num_heads, tokens, tokens)
 
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:  # (M, N, C), (1, h, N, N) -> (M, N, C)
-        q, k, v = (split_heads(part, self.num_heads) for part in self.qkv(x).chunk(3, 2))
+        q, k, v = self.qkv(x).unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        if q.device.type == "cpu" and bias.requires_grad:
+            # PyTorch's fused kernel gives a mask no gradient there, and its fallback checks every row for emptiness
+            scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2) + bias
+            return self.out(merge_heads(scores.softmax(-1, torch.float32).to(v.dtype) @ v))
         return self.out(merge_heads(attention(q, k, v, bias)))
 
 
