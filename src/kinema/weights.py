@@ -134,6 +134,18 @@ def read_weights(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, s
     return state, metadata
 
 
+def read_released(
+    path: str | Path, model: str, licence: str, address: str
+) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """`read_weights` for a file that is not kinema's: where it is missing, the error says where it is offered."""
+    if not Path(path).is_file():
+        raise UserError(
+            f"there is no weight file at '{path}': the weights of {model} are not part of kinema; they are offered "
+            f"under {licence} at {address}, to be downloaded and named by their path"
+        )
+    return read_weights(path)
+
+
 def check_weights_path(path: str | Path) -> None:
     """Refuse, before anything heavy starts, a path that cannot be a weight file."""
     path = Path(path)

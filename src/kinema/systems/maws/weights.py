@@ -20,7 +20,7 @@ from kinema.data.preprocessing import Preprocessing
 from kinema.nn import MaskedAutoencoder, VisionTransformer
 from kinema.settings import named_preset
 from kinema.systems.maws.model import MawsConfig, autoencoder, encoder
-from kinema.weights import load_strict, read_weights
+from kinema.weights import load_strict, read_released
 
 LICENCE: Final = "CC-BY-NC 4.0"
 _MAWS, _MAE = "https://dl.fbaipublicfiles.com/maws/", "https://dl.fbaipublicfiles.com/mae/"
@@ -106,10 +106,11 @@ def load(path: str | Path, name: str) -> VisionTransformer | MaskedAutoencoder:
     A file with a decoder becomes a `MaskedAutoencoder`, every other a `VisionTransformer`.
 
     Raises:
-        UserError: `name` is no released file, or the one at `path` is missing, damaged, or another one.
+        UserError: `name` is no released file, or the one at `path` is missing (says where it is offered), damaged,
+            or another one.
     """
     known = checkpoint(name)
-    state, _ = read_weights(path)
+    state, _ = read_released(path, "MAWS", known.licence, known.address)
     with torch.device("meta"):
         network = autoencoder(known.config) if known.decoder else encoder(known.config)
     load_strict(network, convert(state, known.decoder, path), path)

@@ -19,7 +19,7 @@ from kinema.data.preprocessing import Preprocessing
 from kinema.nn import MaskedAutoencoder, VisionTransformer
 from kinema.settings import named_preset
 from kinema.systems.omnimae.model import OmniMAEConfig, autoencoder, classifier
-from kinema.weights import load_strict, read_weights
+from kinema.weights import load_strict, read_released
 
 LICENCE: Final = "CC-BY-NC 4.0"
 _ADDRESS: Final = "https://dl.fbaipublicfiles.com/omnivore/omnimae_ckpts/"
@@ -91,10 +91,11 @@ def load(path: str | Path, name: str) -> VisionTransformer | MaskedAutoencoder:
     A pre-trained file becomes a `MaskedAutoencoder`, whose `encoder` gives features; the others classify.
 
     Raises:
-        UserError: `name` is no released file, or the one at `path` is missing, damaged, or another one.
+        UserError: `name` is no released file, or the one at `path` is missing (says where it is offered), damaged,
+            or another one.
     """
     known = checkpoint(name)
-    state, _ = read_weights(path)
+    state, _ = read_released(path, "OmniMAE", known.licence, known.address)
     with torch.device("meta"):
         network = (
             classifier(known.config, known.num_classes) if known.num_classes else autoencoder(known.config)

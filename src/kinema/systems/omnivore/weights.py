@@ -15,11 +15,10 @@ import torch
 from torch import Tensor
 
 from kinema.codecs.keymap import Renamed, Rule, rename
-from kinema.errors import UserError
 from kinema.settings import named_preset
 from kinema.systems.omnivore.model import Omnivore, OmnivoreConfig
 from kinema.systems.omnivore.preprocessing import RELEASED, OmnivorePreprocessing
-from kinema.weights import load_strict, read_weights
+from kinema.weights import load_strict, read_released
 
 LICENCE: Final = "CC BY-NC 4.0"
 ADDRESS: Final = "https://dl.fbaipublicfiles.com/omnivore/models/"
@@ -107,12 +106,7 @@ def load(path: str | Path, name: str) -> Omnivore:
             damaged, or another one.
     """
     known = checkpoint(name)
-    if not Path(path).is_file():
-        raise UserError(
-            f"there is no file '{path}': Omnivore's weights are not part of kinema; their owner offers them under "
-            f"{known.licence} at {known.address}, to be downloaded and named by its path"
-        )
-    state, _ = read_weights(path)
+    state, _ = read_released(path, "Omnivore", known.licence, known.address)
     with torch.device("meta"):
         network = Omnivore(known.config)
     load_strict(network, convert(state, path).state, path)

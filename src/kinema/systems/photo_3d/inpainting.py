@@ -198,17 +198,17 @@ class _Plan:
 
 def fill(
     image: LayeredImage,
-    method: Literal["network", "diffusion"] = "network",
+    method: Literal["network", "diffusion"] = "diffusion",
     network: Farbrausch | None = None,
     context: int = 64,
     rim: int = RIM,
 ) -> LayeredImage:
     """The same pixels with colours where they were unknown; what is known stays as it was.
 
-    network: None takes the weights inside the package, and diffusion while there are none. context: links by which the
-    network's view reaches beyond the unknown pixels; what lies further is not looked at. rim: links from an unknown
-    pixel within which known colours are not looked at either: next to a depth edge a photo's pixels are blends with
-    the foreground.
+    network: what the method `network` runs; None takes the weights inside the package, and diffusion while there are
+    none. context: links by which the network's view reaches beyond the unknown pixels; what lies further is not looked
+    at. rim: links from an unknown pixel within which known colours are not looked at either: next to a depth edge a
+    photo's pixels are blends with the foreground.
     """
     if method not in ("network", "diffusion"):
         raise UserError(f"there is no way to fill called {method!r}: choose network or diffusion")

@@ -45,7 +45,7 @@ def shipped_photos() -> tuple[np.ndarray, ...]:
     except ImportError:
         raise UserError(
             "the photos to learn from are those of the packages scikit-image and scikit-learn: install them with "
-            "pip install scikit-image scikit-learn"
+            "pip install 'kinema[eval]'"
         ) from None
     names = ("astronaut", "chelsea", "rocket")
     photos = [np.asarray(getattr(data, name)()) for name in names]

@@ -45,10 +45,8 @@ def find_view(disparity: Array, camera: Camera) -> View:
     reach = min(REACH / median, 2 * across / max(high - low, 1e-9))
     upward = min(reach, 2 * down / max(high - low, 1e-9))
     # The rim moves by reach * |1/depth - 1/still depth|: as near to the median as that allows.
-    slack = min((room / way if way > 0 else np.inf) for room, way in ((across, reach), (down, upward)))
-    still = (
-        float(np.clip(median, high - slack, low + slack)) if high - slack < low + slack else (low + high) / 2
-    )
+    slack = min(across / reach, down / upward)
+    still = max(high - slack, min(median, low + slack))
     return View(reach=reach, upward=upward, still_depth=1 / still)
 
 

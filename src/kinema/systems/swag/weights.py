@@ -18,10 +18,9 @@ from torch import Tensor
 from kinema.codecs.keymap import Rule, rename
 from kinema.codecs.vit_keys import torchvision_rules
 from kinema.data.preprocessing import Preprocessing
-from kinema.errors import UserError
 from kinema.settings import named_preset
 from kinema.systems.swag.model import Config, Network, RegNetConfig, at, build, preset
-from kinema.weights import load_strict, read_weights
+from kinema.weights import load_strict, read_released
 
 LICENCE: Final = "CC BY-NC 4.0"
 OWN: Final = "https://dl.fbaipublicfiles.com/SWAG/"
@@ -183,12 +182,7 @@ def load(path: str | Path, name: str) -> Network:
             another one.
     """
     known = checkpoint(name)
-    if not Path(path).is_file():
-        raise UserError(
-            f"there is no file '{path}': SWAG's weights are not part of kinema; they are offered under "
-            f"{known.licence} at {known.address}, to be downloaded and named by its path"
-        )
-    state, _ = read_weights(path)
+    state, _ = read_released(path, "SWAG", known.licence, known.address)
     with torch.device("meta"):
         network = build(known.config)
     load_strict(network, convert(state, known.config, path), path)
