@@ -41,6 +41,9 @@ class Entry:
     makes: str = (
         "generate"  # the command that uses it: from text; upsample, sound: from a clip; depth: from a photo
     )
+    also: tuple[str, ...] = ()  # further commands that use it
+    room: str | None = None  # of one that sees: ROOM/NAME is a published file, NAME one of `published`
+    published: tuple[str, ...] = ()  # the builder takes it as `name`
     options: tuple[str, ...] = ()  # of `generate`: compile, offload, cache
     aliases: tuple[str, ...] = ()
     bench_size: int = 512  # clips that `evaluator` judges if none else are asked for
@@ -62,8 +65,16 @@ class Entry:
     def verbs(self) -> tuple[str, ...]:
         """The commands that this model answers to."""
         more = {"train": self.recipe, "eval": self.evaluator, "plan": self.planner}
-        return (self.makes, *(verb for verb, behind in more.items() if behind))
+        return (self.makes, *self.also, *(verb for verb, behind in more.items() if behind))
 
+
+_SIZES: Final = ("vit_b", "vit_l", "vit_h")
+_SWAG: Final = ("regnety_16gf", "regnety_32gf", "regnety_128gf", "vit_b16", "vit_l16", "vit_h14")
+_MAWS: Final = ("vit_b16", "vit_l16", "vit_h14", "vit_2b14", "vit_6.5b14")
+_NOT_OURS: Final = (
+    "their owner offers them, not for commercial use (CC BY-NC 4.0): `kinema.load('{room}/NAME')` says where each is, "
+    "and `weights=FILE` or --weights FILE opens it"
+)
 
 MODELS: Final[dict[str, Entry]] = {
     entry.name: entry
@@ -157,6 +168,120 @@ MODELS: Final[dict[str, Entry]] = {
             paper="https://arxiv.org/abs/2008.12298",
         ),
         Entry(
+            name="omnivore-nano",
+            title="Omnivore, nano",
+            summary="image, clip or picture with depth to classes and to embeddings of one space",
+            builder="kinema.systems.omnivore.pipeline:load",
+            recipe="kinema.systems.omnivore.recipe:recipe",
+            evaluator="kinema.vision.bench:evaluate",
+            bench_size=2000,
+            makes="classify",
+            also=("embed", "search"),
+            preset="nano",
+            presets=("nano", "swin_t", "swin_s", "swin_b", "swin_l", "swin_b_epic"),
+            nano_weights="systems/omnivore/nano.safetensors",
+            room="omnivore",
+            published=("swin_t", "swin_s", "swin_b", "swin_b_in21k", "swin_l_in21k", "swin_b_epic"),
+            official_weights=_NOT_OURS.format(room="omnivore"),
+            paper_title="Omnivore: A Single Model for Many Visual Modalities",
+            paper="https://arxiv.org/abs/2201.08377",
+        ),
+        Entry(
+            name="swag-nano",
+            title="SWAG, nano",
+            summary="picture to hashtags and to embeddings: a network that learned from hashtags alone",
+            builder="kinema.systems.swag.pipeline:load",
+            recipe="kinema.systems.swag.recipe:recipe",
+            evaluator="kinema.vision.bench:evaluate",
+            bench_size=2000,
+            makes="classify",
+            also=("embed", "search"),
+            preset="nano",
+            presets=("nano", "nano_vit", *_SWAG),
+            nano_weights="systems/swag/nano.safetensors",
+            room="swag",
+            published=tuple(
+                name + kind for name in _SWAG for kind in ("", "_in1k", "_in1k_tv", "_lc_in1k_tv")
+            ),
+            official_weights=_NOT_OURS.format(room="swag"),
+            paper_title="Revisiting Weakly Supervised Pre-Training of Visual Perception Models",
+            paper="https://arxiv.org/abs/2201.08371",
+        ),
+        Entry(
+            name="maws-nano",
+            title="MAWS, nano",
+            summary="picture to hashtags and to embeddings: masked autoencoding first, hashtags afterwards",
+            builder="kinema.systems.maws.pipeline:load",
+            recipe="kinema.systems.maws.recipe:recipe",
+            evaluator="kinema.vision.bench:evaluate",
+            bench_size=2000,
+            makes="classify",
+            also=("embed", "search"),
+            preset="nano",
+            presets=("nano", *_MAWS),
+            nano_weights="systems/maws/nano.safetensors",
+            room="maws",
+            published=(
+                *(f"{size}_mae" for size in _MAWS),
+                *(f"{size}_maws" for size in _MAWS),
+                "vit_2b14_mae_in1k",
+                "vit_l16_mae_in21k",
+                *(f"{size}_ft_in1k_maws" for size in _MAWS),
+                *(
+                    f"mae_{kind}_vit_{size}"
+                    for size in ("base", "large", "huge")
+                    for kind in ("pretrain", "visualize")
+                ),
+            ),
+            official_weights=_NOT_OURS.format(room="maws"),
+            paper_title="The effectiveness of MAE pre-pretraining for billion-scale pretraining",
+            paper="https://arxiv.org/abs/2303.13496",
+        ),
+        Entry(
+            name="omnimae-nano",
+            title="OmniMAE, nano",
+            summary="image or clip to embeddings, learned by masking both; fills in what is masked",
+            builder="kinema.systems.omnimae.pipeline:load",
+            recipe="kinema.systems.omnimae.recipe:recipe",
+            evaluator="kinema.vision.bench:evaluate",
+            bench_size=2000,
+            makes="embed",
+            also=("search",),
+            preset="nano",
+            presets=("nano", *_SIZES),
+            nano_weights="systems/omnimae/nano.safetensors",
+            room="omnimae",
+            published=tuple(
+                f"{size}_{kind}" for size in _SIZES for kind in ("pretrain", "in1k_ft", "ssv2_ft")
+            ),
+            official_weights=_NOT_OURS.format(room="omnimae"),
+            paper_title="OmniMAE: Single Model Masked Pretraining on Images and Videos",
+            paper="https://arxiv.org/abs/2206.08356",
+        ),
+        Entry(
+            name="early-conv-nano",
+            aliases=("early_conv",),
+            title="Early convolutions (ViT_C), nano",
+            summary="picture to the kinds of things: a vision transformer behind small convolutions",
+            builder="kinema.systems.early_conv.pipeline:load",
+            recipe="kinema.systems.early_conv.recipe:recipe",
+            evaluator="kinema.vision.bench:evaluate",
+            bench_size=2000,
+            makes="classify",
+            also=("embed", "search"),
+            preset="nano_c",
+            presets=(
+                "nano_p",
+                "nano_c",
+                *(f"vit_{stem}_{size}gf" for size in (1, 4, 16, 18, 36, 72) for stem in "pc"),
+            ),
+            nano_weights="systems/early_conv/nano.safetensors",
+            room="early_conv",
+            official_weights="the paper's own weights were never published",
+            paper_title="Early Convolutions Help Transformers See Better",
+            paper="https://arxiv.org/abs/2106.14881",
+        ),
+        Entry(
             name="wan-2.1",
             aliases=("wan",),
             title="Wan 2.1, text to video",
@@ -181,14 +306,37 @@ MODELS: Final[dict[str, Entry]] = {
 
 def find(name: str) -> Entry:
     """The entry of a model; an unknown name is a `UserError` that lists the closest ones."""
+    return located(name)[0]
+
+
+def located(name: str) -> tuple[Entry, str | None]:
+    """The entry of a model, and of `ROOM/NAME` the published file: `swag/vit_b16` is SWAG's `vit_b16`.
+
+    `swag`, `swag/nano` and `swag-nano` are all kinema's own small model.
+    """
     if name in MODELS:
-        return MODELS[name]
+        return MODELS[name], None
     if f"{name}-nano" in MODELS:  # a system's own name means its smallest model
-        return MODELS[f"{name}-nano"]
+        return MODELS[f"{name}-nano"], None
+    room, slash, published = name.partition("/")
     for entry in MODELS.values():
         if name in entry.aliases:
-            return entry
+            return entry, None
+        if slash and room == entry.room:
+            return entry, _published(entry, published)
     raise UserError(f"there is no model '{name}'; {closest(name, MODELS)}. `kinema models` lists them all")
+
+
+def _published(entry: Entry, published: str) -> str | None:
+    if published == "nano":
+        return None
+    if published not in entry.published:
+        known = [f"{entry.room}/{each}" for each in ("nano", *entry.published)]
+        raise UserError(
+            f"there is no model '{entry.room}/{published}'; {closest(f'{entry.room}/{published}', known)}. "
+            f"`kinema info {entry.name}` lists them"
+        )
+    return published
 
 
 def load(
@@ -207,9 +355,13 @@ def load(
     Raises:
         UserError: the name, the weights or the device do not exist, or the file is damaged or does not fit.
     """
-    entry = find(name)
-    path = resolve_weights(entry, weights, download)
+    entry, published = located(name)
     device = resolve_device(device)
+    if published is not None:
+        given = str(weights) not in ("nano", "official")
+        # Without a file the room's own sentence says where this one is offered.
+        return resolve(entry.builder)(Path(weights) if given else None, device, name=published, **options)
+    path = resolve_weights(entry, weights, download)
     return resolve(entry.builder)(path, device, **options)
 
 
@@ -299,6 +451,7 @@ def describe(entry: Entry) -> dict[str, Any]:
         "code_licence": entry.code_licence,
         "weights_licence": entry.weights_licence,
         "official_weights": entry.official_weights,
+        "published": [f"{entry.room}/{name}" for name in entry.published],
         "nano_weights": None,
     }
     if path := entry.nano_path:

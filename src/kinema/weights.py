@@ -138,12 +138,18 @@ def read_released(
     path: str | Path, model: str, licence: str, address: str
 ) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """`read_weights` for a file that is not kinema's: where it is missing, the error says where it is offered."""
-    if not Path(path).is_file():
+    return read_weights(released_file(path, model, licence, address))
+
+
+def released_file(path: str | Path | None, model: str, licence: str, address: str) -> Path:
+    """The path of a file that is not kinema's; where none is given or there, the error says where it is offered."""
+    if path is None or not Path(path).is_file():
+        where = "" if path is None else f"there is no weight file at '{path}': "
         raise UserError(
-            f"there is no weight file at '{path}': the weights of {model} are not part of kinema; they are offered "
-            f"under {licence} at {address}, to be downloaded and named by their path"
+            f"{where}the weights of {model} are not part of kinema; they are offered under {licence} at {address}, to "
+            "be downloaded and named by their path (weights=FILE, --weights FILE)"
         )
-    return read_weights(path)
+    return Path(path)
 
 
 def check_weights_path(path: str | Path) -> None:

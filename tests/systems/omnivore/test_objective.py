@@ -9,7 +9,7 @@ import torch
 
 from kinema.errors import UserError
 from kinema.systems.omnivore.model import PRESETS, Omnivore
-from kinema.systems.omnivore.neighbours import nearest, precision, vote
+from kinema.eval.neighbours import nearest, precision, vote
 from kinema.systems.omnivore.objective import (
     Batch,
     batch_order,
