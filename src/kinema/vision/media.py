@@ -15,11 +15,11 @@ from kinema.errors import UserError
 from kinema.media.depth import Depth
 from kinema.media.files import PathLike, opened, sniff
 from kinema.media.image import Image
+from kinema.media.sampling import sample_frames
 from kinema.media.stills import MAX_PIXELS, opened_picture
-from kinema.media.video import Video
 
 Kind = Literal["image", "video", "rgbd"]
-LARGEST_SIDE: Final = 1080  # of a clip's frames: more is never looked at
+LARGEST_SIDE: Final = 720  # of a clip's frames: more is never looked at
 SUFFIXES: Final = (
     ".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif",
     ".mp4", ".mov", ".m4v", ".webm", ".mkv", ".avi", ".mpg", ".mpeg", ".ts",
@@ -42,6 +42,8 @@ class Media:
 
 def read_media(path: PathLike, depth: PathLike | None = None, max_pixels: int = MAX_PIXELS) -> Media:
     """Open a picture or a clip by its content; an animation of more than one frame is a clip.
+
+    Of a long clip 256 frames are kept, evenly spaced in time.
 
     Args:
         depth: a depth file that belongs to the picture, see `kinema.media.depth_files`.
@@ -72,8 +74,8 @@ def read_media(path: PathLike, depth: PathLike | None = None, max_pixels: int = 
         raise UserError(
             f"{name} is a clip, and depth belongs to a picture: leave out the depth, or take one frame"
         )
-    clip = Video.read(path, max_side=LARGEST_SIDE)
-    return Media("video", clip.frames, name, notes=tuple(clip.metadata.get("notes", ())))
+    frames, done = sample_frames(path, max_side=LARGEST_SIDE)
+    return Media("video", frames, name, notes=tuple(done))
 
 
 def media_in(folder: PathLike) -> list[Path]:

@@ -41,6 +41,7 @@ class Networks:
     """How a room's network is used. All take normalised pixels on the network's device.
 
     kinds: the inputs that it takes as they are; a network without `video` sees a clip frame by frame.
+    frames: of a clip that it looks at; `views` repeats some of a shorter one, and `Vision.notes` says so.
     views: a file's pixels to a batch (V, ...) of that kind, on the CPU, whose results are averaged.
     logits: (V, ...) and kind to (V, C), or None without a classifier.
     """
@@ -50,6 +51,7 @@ class Networks:
     dense: Callable[[Tensor], Tensor]
     views: Callable[[Media], Tensor]
     kinds: tuple[Kind, ...] = ("image",)
+    frames: int | None = None
     logits: Callable[[Tensor, Kind], Tensor] | None = None
 
 
@@ -193,6 +195,20 @@ class Vision:
             views = self._views(self._media(file, None))
             rows.append(torch.cat([self.features(part) for part in views.split(BATCH)]).float().mean(0).cpu())
         return torch.stack(rows)
+
+    def embed_dense(self, file: PathLike | Media) -> Tensor:
+        """An embedding for every place, the mean over a file's views: float32 (D, H', W'), or (D, T', H', W')."""
+        views = self._views(self._media(file, None))
+        return torch.cat([self.dense(part) for part in views.split(BATCH)]).float().mean(0).cpu()
+
+    def notes(self, media: Media) -> tuple[str, ...]:
+        """What is to be told of how a file is looked at, a phrase each: what was done to it, and what it lacks."""
+        wanted = self.parts.frames
+        if media.kind == "video" and wanted is not None and len(media.frames) < wanted:
+            count = len(media.frames)
+            short = f"the clip has {count} frame{'s' if count > 1 else ''}, {self.name} looks at {wanted}: some repeat"
+            return (*media.notes, short)
+        return media.notes
 
     def _media(self, file: PathLike | Media, depth: PathLike | None) -> Media:
         return file if isinstance(file, Media) else read_media(file, depth)

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from kinema.errors import UserError
-from kinema.systems.omnivore.model import PRESETS, Omnivore
 from kinema.eval.neighbours import nearest, precision, vote
+from kinema.systems.omnivore.model import PRESETS, Omnivore
 from kinema.systems.omnivore.objective import (
     Batch,
     batch_order,
