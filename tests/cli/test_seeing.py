@@ -41,7 +41,7 @@ def test_names_from_a_file(kinema, tmp_path):
     assert "vert" in kinema("classify", "green.png", "--labels", "names.txt", "-k", "1").out
     (tmp_path / "names.txt").write_text("rouge\nvert\n")
     run = kinema("classify", "green.png", "--labels", "names.txt")
-    assert "names 2 classes and the network has 3" in run.err
+    assert "there are 2 names and tiny has 3 classes" in run.err
 
 
 def test_one_bad_file_among_several_is_told_and_the_others_are_done(kinema, tmp_path):

@@ -19,9 +19,10 @@ def blobs(count=120, classes=3, apart=2.0, seed=0):
     ), labels
 
 
-def test_the_classifier_is_the_one_that_scikit_learn_finds():
+@pytest.mark.parametrize("count", [120, 4])  # more samples than features, and fewer
+def test_the_classifier_is_the_one_that_scikit_learn_finds(count):
     linear = pytest.importorskip("sklearn.linear_model")
-    features, labels = blobs()
+    features, labels = blobs(count)
     penalty = 0.03
     ours = fit_linear(features, labels, penalty)
     inputs = ((features - features.mean(0)) / features.std(0, correction=0)).double().numpy()

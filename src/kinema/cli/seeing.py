@@ -59,9 +59,7 @@ def classify(
         from kinema.vision import read_media
 
         media = read_media(file, depth)
-        guesses = see.classify(media, top)
-        if names is not None:
-            guesses = renamed(guesses, names, len(see.probabilities(media)))
+        guesses = see.classify(media, top, names=names)
         found = [
             {"label": guess.label, "share": round(guess.share, 4), "class": guess.number} for guess in guesses
         ]
@@ -292,17 +290,6 @@ def read_labels(path: Path) -> list[str]:
     if not names:
         raise UserError(f"'{path}' names no classes: give one name a line")
     return names
-
-
-def renamed(guesses: list[Any], names: list[str], classes: int) -> list[Any]:
-    """The guesses under the names of a file, which must have one for each of the network's classes."""
-    import dataclasses
-
-    if len(names) != classes:
-        raise UserError(
-            f"--labels names {len(names)} classes and the network has {classes}: give one line for each"
-        )
-    return [dataclasses.replace(guess, label=names[guess.number]) for guess in guesses]
 
 
 def _same(one: Path, other: Path) -> bool:

@@ -56,6 +56,10 @@ def fit_linear(
     features = features.detach().float()
     mean, std = features.mean(0), features.std(0, correction=0).clamp(min=1e-6)
     inputs = (features - mean) / std
+    basis = None
+    if len(inputs) < inputs.shape[1]:  # the solution lies in the span of the samples: solve there
+        basis = torch.linalg.svd(inputs, full_matrices=False).Vh  # (N, D)
+        inputs = inputs @ basis.T
     weights = torch.zeros(classes, inputs.shape[1], requires_grad=True)
     biases = torch.zeros(classes, requires_grad=True)
     solver = torch.optim.LBFGS(
@@ -70,7 +74,8 @@ def fit_linear(
 
     with torch.enable_grad():
         solver.step(objective)
-    return LinearClassifier(mean, std, weights.detach(), biases.detach())
+    solved = weights.detach() if basis is None else weights.detach() @ basis
+    return LinearClassifier(mean, std, solved, biases.detach())
 
 
 def linear_probe(

@@ -167,18 +167,32 @@ class Vision:
         logits = torch.cat([self.model(part) for part in views.split(BATCH)])
         return logits.float().softmax(1).mean(0).cpu()
 
-    def classify(self, file: PathLike | Media, top: int = 5, depth: PathLike | None = None) -> list[Guess]:
+    def classify(
+        self,
+        file: PathLike | Media,
+        top: int = 5,
+        depth: PathLike | None = None,
+        names: Sequence[str] | None = None,
+    ) -> list[Guess]:
         """The `top` likeliest classes of a picture, a clip, or a picture with its depth.
 
+        names: of the classes, in place of those that came with the weights.
+
         Raises:
-            UserError: the file cannot be read, or the weights have no classifier for its kind.
+            UserError: the file cannot be read, the weights have no classifier for its kind, or there are not as many
+                names as classes.
         """
         if top < 1:
             raise UserError(f"top={top} classes cannot be shown: ask for at least 1")
         media = self._media(file, depth)
         shares = self.probabilities(media)
-        names = self.labels.get(media.kind) or self.labels.get("image", ())
-        names = names if len(names) == len(shares) else ()
+        if names is None:
+            own = self.labels.get(media.kind) or self.labels.get("image", ())
+            names = own if len(own) == len(shares) else ()
+        elif len(names) != len(shares):
+            raise UserError(
+                f"there are {len(names)} names and {self.name} has {len(shares)} classes: give one for each"
+            )
         best = shares.topk(min(top, len(shares)))
         return [
             Guess(names[number] if names else f"class {number}", share, number)
