@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import BinaryIO, Final
 
 import numpy as np
@@ -19,13 +20,19 @@ MOST: Final = 256  # frames of a clip
 CUT_OFF: Final = (0.5, 0.1)  # seconds, and share of the stated length, that may be missing at the end
 
 
-def sample_frames(
-    path: PathLike, most: int = MOST, max_side: int | None = None
-) -> tuple[npt.NDArray[np.uint8], list[str]]:
+@dataclass(frozen=True, eq=False)
+class Sampled:
+    """frames uint8 (T, H, W, 3), upright RGB; fps: of them a second of the clip; notes: what was done to them."""
+
+    frames: npt.NDArray[np.uint8]
+    fps: float
+    notes: tuple[str, ...]
+
+
+def sample_frames(path: PathLike, most: int = MOST, max_side: int | None = None) -> Sampled:
     """All frames of a clip or an animation, or `most` of a longer one, evenly spaced in time.
 
-    Returns frames uint8 (T, H, W, 3), upright RGB, and what was done to them. Every frame is decoded once and at most
-    twice `most` are kept at a time.
+    Every frame is decoded once, and at most twice `most` are kept at a time.
 
     Args:
         max_side: larger frames are made smaller, one by one.
@@ -40,14 +47,12 @@ def sample_frames(
         if sniff(handle, name).family == "video":
             return _of_video(handle, name, most, max_side)
     clip = Video.read(path, max_side=max_side)  # an animated picture
-    return clip.frames[_evenly(np.arange(clip.num_frames) / clip.fps, most)], list(
-        clip.metadata.get("notes", ())
-    )
+    chosen = _evenly(np.arange(clip.num_frames) / clip.fps, most)
+    rate = clip.fps * len(chosen) / clip.num_frames
+    return Sampled(clip.frames[chosen], rate, tuple(clip.metadata.get("notes", ())))
 
 
-def _of_video(
-    handle: BinaryIO, name: str, most: int, max_side: int | None
-) -> tuple[npt.NDArray[np.uint8], list[str]]:
+def _of_video(handle: BinaryIO, name: str, most: int, max_side: int | None) -> Sampled:
     times, frames, end = list[float](), list[npt.NDArray[np.uint8]](), 0.0
     with open_video(handle, name) as reader:
         sieve = _Sieve(most, reader.seconds, reader.fps)
@@ -68,10 +73,11 @@ def _of_video(
             raise UserError(
                 f"{name} is cut off: {end - (first or 0.0):.2f} s of {reader.seconds:.2f} s are there"
             )
-        notes = list(reader.notes)
+        notes, length = tuple(reader.notes), end - (first or 0.0)
     if len({frame.shape for frame in frames}) > 1:
         raise UserError(f"{name} changes its size in the middle: cut it into parts")
-    return np.stack([frames[k] for k in _evenly(np.asarray(times), most)]), notes
+    chosen = [frames[k] for k in _evenly(np.asarray(times), most)]
+    return Sampled(np.stack(chosen), len(chosen) / length, notes)
 
 
 class _Sieve:

@@ -30,7 +30,7 @@ SUFFIXES: Final = (
 class Media:
     """frames uint8 (T, H, W, 3), one of an image; depth: of an image, on its grid.
 
-    notes: what was done to the file, one phrase each.
+    notes: what was done to the file, one phrase each. fps: of a clip, frames a second where they are known.
     """
 
     kind: Kind
@@ -38,6 +38,7 @@ class Media:
     name: str
     depth: Depth | None = None
     notes: tuple[str, ...] = ()
+    fps: float | None = None
 
 
 def read_media(path: PathLike, depth: PathLike | None = None, max_pixels: int = MAX_PIXELS) -> Media:
@@ -74,8 +75,8 @@ def read_media(path: PathLike, depth: PathLike | None = None, max_pixels: int = 
         raise UserError(
             f"{name} is a clip, and depth belongs to a picture: leave out the depth, or take one frame"
         )
-    frames, done = sample_frames(path, max_side=LARGEST_SIDE)
-    return Media("video", frames, name, notes=tuple(done))
+    clip = sample_frames(path, max_side=LARGEST_SIDE)
+    return Media("video", clip.frames, name, notes=clip.notes, fps=clip.fps)
 
 
 def media_in(folder: PathLike) -> list[Path]:
