@@ -90,15 +90,17 @@ def test_one_pixel_is_a_picture(tmp_path):
         see.classify(Media("image", np.zeros((1, 40_000_000, 3), np.uint8), "strip"))
 
 
-def test_a_folder_is_gone_through_without_hidden_files_and_links_out(tmp_path):
+def test_a_folder_is_gone_through_without_hidden_files_and_links_out_are_refused(tmp_path):
     inside = tmp_path / "in"
     (inside / "deep").mkdir(parents=True)
     (inside / ".hidden").mkdir()
     picture(inside / "b.png"), picture(inside / "deep" / "a.JPG"), picture(inside / ".hidden" / "c.png")
     picture(tmp_path / "out.png")
-    (inside / "link.png").symlink_to(tmp_path / "out.png")
     (inside / "notes.txt").write_text("x")
     assert [file.relative_to(inside).as_posix() for file in media_in(inside)] == ["b.png", "deep/a.JPG"]
+    (inside / "link.png").symlink_to(tmp_path / "out.png")
+    with pytest.raises(UserError, match="leads out"):
+        media_in(inside)
     with pytest.raises(UserError, match="no pictures and no clips"):
         media_in(_empty(tmp_path))
     with pytest.raises(UserError, match="no folder"):

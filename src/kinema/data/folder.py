@@ -81,6 +81,24 @@ def media_files(root: Path) -> list[Path]:
     return sorted(found, key=lambda path: path.relative_to(root).as_posix())
 
 
+def class_files(root: Path) -> dict[str, list[Path]]:
+    """Class -> its media files, of a folder with one subfolder for each class, named as the class; in their order.
+
+    Raises:
+        UserError: there is no such folder, or fewer than two of its subfolders hold media.
+    """
+    if not root.is_dir():
+        raise UserError(f"there is no folder '{root}': give one with a subfolder of pictures for each class")
+    places = sorted(place for place in root.iterdir() if place.is_dir() and not place.name.startswith("."))
+    found = {place.name: files for place in places if (files := media_files(place))}
+    if len(found) < 2:
+        raise UserError(
+            f"the folder '{root}' has {len(found)} subfolders with media in them: two or more are expected, one for "
+            "each class, named as the class"
+        )
+    return found
+
+
 def _sidecar(root: Path, path: Path) -> tuple[tuple[str, ...], str]:
     for suffix in (".json", ".txt"):
         side = path.with_suffix(suffix)

@@ -11,6 +11,8 @@ from typing import Final, Literal
 import numpy as np
 import numpy.typing as npt
 
+from kinema.data.folder import media_files
+from kinema.data.sample import MEDIA_EXTENSIONS
 from kinema.errors import UserError
 from kinema.media.depth import Depth
 from kinema.media.files import PathLike, opened, sniff
@@ -20,10 +22,6 @@ from kinema.media.stills import MAX_PIXELS, opened_picture
 
 Kind = Literal["image", "video", "rgbd"]
 LARGEST_SIDE: Final = 720  # of a clip's frames: more is never looked at
-SUFFIXES: Final = (
-    ".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif",
-    ".mp4", ".mov", ".m4v", ".webm", ".mkv", ".avi", ".mpg", ".mpeg", ".ts",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,27 +78,19 @@ def read_media(path: PathLike, depth: PathLike | None = None, max_pixels: int = 
 
 
 def media_in(folder: PathLike) -> list[Path]:
-    """The pictures and clips in a folder and those below it, by the endings of their names, in their order.
-
-    Hidden files and folders are left out, and so are links that lead out of the folder.
+    """The pictures and clips in a folder and those below it, by the endings of their names; hidden ones are left out.
 
     Raises:
-        UserError: there is no such folder, or nothing in it.
+        UserError: there is no such folder, nothing in it, or a link in it leads out.
     """
     place = Path(folder)
     if not place.is_dir():
         raise UserError(f"there is no folder '{place}': give one with pictures or clips in it")
-    root = place.resolve()
-    found = sorted(
-        file
-        for file in place.rglob("*")
-        if file.suffix.lower() in SUFFIXES
-        and not any(part.startswith(".") for part in file.relative_to(place).parts)
-        and file.is_file()
-        and file.resolve().is_relative_to(root)
-    )
+    found = media_files(place)
     if not found:
-        raise UserError(f"the folder '{place}' holds no pictures and no clips ({', '.join(SUFFIXES)})")
+        raise UserError(
+            f"the folder '{place}' holds no pictures and no clips ({', '.join(sorted(MEDIA_EXTENSIONS))})"
+        )
     return found
 
 
