@@ -57,7 +57,7 @@ def test_nano_learns_and_starts_with_the_papers_weights(name: str) -> None:
     network = build(EarlyConvConfig.preset(name))
     assert network.head.weight.eq(0).all()
     assert network.class_token.eq(0).all()
-    images, labels = draw(16, 3, 32, 32), torch.arange(16) % 10
+    images, labels = draw(16, 3, 64, 64), torch.arange(16) % 10
     optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
     losses = []
     for _ in range(6):
@@ -66,7 +66,7 @@ def test_nano_learns_and_starts_with_the_papers_weights(name: str) -> None:
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    assert losses[0] == pytest.approx(torch.tensor(10.0).log().item(), abs=1e-5)
+    assert losses[0] == pytest.approx(torch.tensor(22.0).log().item(), abs=1e-5)
     assert losses[-1] < losses[0] - 0.05
 
 
@@ -103,14 +103,14 @@ def test_torchvisions_layout_and_logits(name: str, tmp_path) -> None:
     ]
     theirs = shaken(
         vision_transformer.VisionTransformer(
-            image_size=32, patch_size=8, num_layers=config.depth, num_heads=4, hidden_dim=64, mlp_dim=192,
-            num_classes=10, conv_stem_configs=stem or None,
+            image_size=64, patch_size=8, num_layers=config.depth, num_heads=4, hidden_dim=96, mlp_dim=288,
+            num_classes=22, conv_stem_configs=stem or None,
         )
     )  # fmt: skip
     torch.save(theirs.state_dict(), tmp_path / "torchvision.pth")
     ours = build(config).eval()
     load(ours, tmp_path / "torchvision.pth", "torchvision")
-    images = draw(2, 3, 32, 32)
+    images = draw(2, 3, 64, 64)
     assert_parity(ours(images), theirs(images))
 
 

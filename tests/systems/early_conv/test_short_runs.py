@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from kinema.errors import UserError
+from kinema.data.labelled import LabelledPictures
 from kinema.systems.early_conv.model import EarlyConvConfig, build
-from kinema.systems.early_conv.short_runs import DIVERGED, Pictures, Schedule, build_optimizer, error_after
+from kinema.systems.early_conv.short_runs import DIVERGED, Schedule, build_optimizer, error_after
 from tests.shaken import draw
 
 TINY = EarlyConvConfig(
@@ -15,12 +15,12 @@ TINY = EarlyConvConfig(
 )
 
 
-def pictures(count: int, seed: int) -> Pictures:
+def pictures(count: int, seed: int) -> LabelledPictures:
     """Three classes told by their colour."""
     labels = torch.arange(count) % 3
-    images = 0.5 * draw(count, 3, 8, 8, seed=seed)
-    images[torch.arange(count), labels] += 1.0
-    return Pictures(images, labels)
+    images = 110 + 30 * draw(count, 3, 8, 8, seed=seed)
+    images[torch.arange(count), labels] += 60
+    return LabelledPictures(images.clamp(0, 255).to(torch.uint8), labels, ("red", "green", "blue"))
 
 
 def run(**settings: float) -> float:
@@ -55,5 +55,3 @@ def test_the_rate_rises_and_falls() -> None:
     assert factors[0] == pytest.approx(0.1)
     assert max(factors) == factors[10] == pytest.approx(0.9755, abs=1e-3)
     assert factors[-1] < 1e-3
-    with pytest.raises(UserError, match="at least one"):
-        Pictures(torch.zeros(0, 3, 8, 8), torch.zeros(0))

@@ -83,7 +83,7 @@ _72GF: Final = {"dim": 1152, "num_heads": 18}
 _C1: Final = {"widths": (24, 48, 96, 192), "strides": _SMALL}
 _C4: Final = {"widths": (48, 96, 192, 384), "strides": _SMALL}
 _C18: Final = {"widths": _LARGE_WIDTHS, "strides": _LARGE}
-_NANO: Final = {"dim": 64, "num_heads": 4, "mlp_ratio": 3, "patch": 8, "image_size": 32, "num_classes": 10}
+_NANO: Final = {"dim": 96, "num_heads": 4, "mlp_ratio": 3, "patch": 8, "image_size": 64, "num_classes": 22}
 
 _SETTINGS: Final[dict[str, dict[str, Any]]] = {
     "vit_p_1gf": {**_1GF, "depth": 12},
@@ -98,8 +98,8 @@ _SETTINGS: Final[dict[str, dict[str, Any]]] = {
     "vit_c_36gf": {**_36GF, "depth": 13, **_C18},
     "vit_p_72gf": {**_72GF, "depth": 22},
     "vit_c_72gf": {**_72GF, "depth": 22, **_C18},
-    "nano_p": {**_NANO, "depth": 4},
-    "nano_c": {**_NANO, "depth": 3, "widths": (16, 32, 64), "strides": (2, 2, 2)},
+    "nano_p": {**_NANO, "depth": 5},
+    "nano_c": {**_NANO, "depth": 4, "widths": (24, 48, 96), "strides": (2, 2, 2)},
 }
 PRESETS: Final = {name: EarlyConvConfig(**settings) for name, settings in _SETTINGS.items()}
 

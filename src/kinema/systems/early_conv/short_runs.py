@@ -14,27 +14,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from kinema.errors import UserError
+from kinema.data.labelled import LabelledPictures
+from kinema.data.preprocessing import Preprocessing
 from kinema.systems.early_conv.study import OptimizerKind
 from kinema.train.mixing import smooth_targets, soft_cross_entropy
 from kinema.train.optim import parameter_groups
 
+PREPARE = Preprocessing()  # the statistics that pixels are normalised with
 DIVERGED = 100.0  # percent: what a run counts that ended in numbers that are not finite
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """Normalised images (N, 3, H, W) and their classes (N,), in memory."""
-
-    images: Tensor
-    labels: Tensor
-
-    def __post_init__(self) -> None:
-        if self.images.ndim != 4 or len(self.images) != len(self.labels) or not len(self.labels):
-            raise UserError(
-                f"pictures are images (N, 3, H, W) and labels (N,), at least one; got {tuple(self.images.shape)} and "
-                f"{tuple(self.labels.shape)}"
-            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,8 +52,8 @@ def build_optimizer(
 
 def error_after(
     build: Callable[[], nn.Module],
-    train: Pictures,
-    test: Pictures,
+    train: LabelledPictures,
+    test: LabelledPictures,
     schedule: Schedule,
     *,
     optimizer: OptimizerKind,
@@ -84,15 +71,15 @@ def error_after(
         network = build()
     generator = torch.Generator().manual_seed(seed)
     tuned = build_optimizer(network, optimizer, lr, weight_decay)
-    classes = int(torch.cat([train.labels, test.labels]).max()) + 1
+    classes = len(train.classes)
     network.train()
     for step in range(schedule.steps):
         chosen = torch.randint(len(train.labels), (schedule.batch_size,), generator=generator)
         mirrored = torch.rand(schedule.batch_size, generator=generator) < 0.5
-        images = train.images[chosen]
+        images = normalised(train.pixels[chosen])
         images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
         logits = network(images)
-        targets = smooth_targets(train.labels[chosen], max(classes, logits.shape[1]), schedule.smoothing)
+        targets = smooth_targets(train.labels[chosen], classes, schedule.smoothing)
         loss = soft_cross_entropy(logits, targets)
         if not bool(loss.isfinite()):
             return DIVERGED
@@ -105,12 +92,17 @@ def error_after(
 
 
 @torch.no_grad()
-def measured_error(network: nn.Module, test: Pictures, batch_size: int = 500) -> float:
+def measured_error(network: nn.Module, test: LabelledPictures, batch_size: int = 500) -> float:
     """The share of wrong answers, in percent; an answer that is not a number is wrong."""
     network.eval()
     wrong = 0
-    for images, labels in zip(test.images.split(batch_size), test.labels.split(batch_size), strict=True):
-        logits = network(images)
+    for pixels, labels in zip(test.pixels.split(batch_size), test.labels.split(batch_size), strict=True):
+        logits = network(normalised(pixels))
         right = (logits.argmax(1) == labels) & logits.isfinite().all(1)
         wrong += int((~right).sum())
-    return 100.0 * wrong / len(test.labels)
+    return 100.0 * wrong / len(test)
+
+
+def normalised(pixels: Tensor) -> Tensor:
+    """uint8 (B, 3, H, W) to what the network takes."""
+    return PREPARE.normalise(pixels.float() / 255)

@@ -1,0 +1,86 @@
+"""Pictures of the user's own to train on: a folder with one subfolder for each class, named as the class."""
+
+# N pictures, R side of what is kept of them
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from kinema.data.preprocessing import Preprocessing
+from kinema.errors import UserError
+from kinema.train import shuffled
+from kinema.vision.media import media_in, read_media
+
+KEPT: Final = 2**30  # bytes of decoded pictures that stay in memory
+HELD_OUT: Final = 10  # one picture in so many is for validation
+
+
+class OwnPictures:
+    """The classes of a folder, its pictures in two parts, and their pixels on demand.
+
+    A picture's middle square is kept, R pixels wide; of a clip or an animation that of its middle frame. Files are read
+    when they are needed first, and stay in memory as long as there is room. `training` and `held_out` are (file, number
+    of its class); the latter has every tenth file of a class, at least one.
+
+    Raises:
+        UserError: there is no such folder, it has fewer than two subfolders, or one of them fewer than two pictures.
+    """
+
+    def __init__(self, folder: Path, side: int) -> None:
+        if not folder.is_dir():
+            raise UserError(
+                f"there is no folder '{folder}': give one with a subfolder of pictures for each class"
+            )
+        inside = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+        if len(inside) < 2:
+            raise UserError(
+                f"the folder '{folder}' has {len(inside)} subfolders: two or more are expected, one of pictures for "
+                "each class, named as the class"
+            )
+        self.classes = tuple(p.name for p in inside)
+        self.training: list[tuple[Path, int]] = []
+        self.held_out: list[tuple[Path, int]] = []
+        for label, place in enumerate(inside):
+            files = media_in(place)
+            if len(files) < 2:
+                raise UserError(
+                    f"'{place}' holds one picture: two or more are expected, since one is held out"
+                )
+            order = shuffled(range(len(files)), len(files), "held out")
+            held = max(1, len(files) // HELD_OUT)
+            self.held_out += [(files[k], label) for k in order[:held]]
+            self.training += [(files[k], label) for k in order[held:]]
+        self._square = Preprocessing(size=side)
+        self._kept: dict[Path, Tensor] = {}
+        self._room = KEPT
+
+    def drawn(self, numbers: Iterable[int], seed: int) -> tuple[Tensor, Tensor]:
+        """Training pictures by their numbers in the run, each once an epoch: uint8 (N, 3, R, R), classes (N,)."""
+        places = shuffled(list(numbers), len(self.training), seed)
+        return self._stacked([self.training[place] for place in places])
+
+    def validation(self, count: int) -> tuple[Tensor, Tensor]:
+        """The first `count` held-out pictures in a fixed random order: uint8 (N, 3, R, R), classes (N,)."""
+        size = len(self.held_out)
+        return self._stacked(
+            [self.held_out[k] for k in shuffled(range(min(count, size)), size, "validation")]
+        )
+
+    def _stacked(self, chosen: list[tuple[Path, int]]) -> tuple[Tensor, Tensor]:
+        pixels = torch.stack([self._pixels(file) for file, _ in chosen])
+        return pixels, torch.tensor([label for _, label in chosen])
+
+    def _pixels(self, file: Path) -> Tensor:
+        if file in self._kept:
+            return self._kept[file]
+        frames = read_media(file).frames
+        square = self._square.pixels(self._square.image(frames[len(frames) // 2])[None])[0]
+        pixels = (square * 255).round().clamp(0, 255).to(torch.uint8)
+        if pixels.numel() <= self._room:
+            self._kept[file], self._room = pixels, self._room - pixels.numel()
+        return pixels
