@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -89,17 +89,27 @@ class Errors:
     def area_interval(
         self, reach: float, share: float = 0.95, draws: int = 2000, seed: int = 0
     ) -> tuple[float, float]:
-        """The interval in which `share` of the areas lie when runs are drawn again with replacement (bootstrap).
+        """The bootstrap interval of the area, see `interval`."""
+        return self.interval(lambda errors, best: errors.area(reach, best), share, draws, seed)
 
-        The best error stays that of all runs, so that an unlucky draw is not made to look steeper.
+    def interval(
+        self,
+        measure: Callable[[Errors, float], float],
+        share: float = 0.95,
+        draws: int = 2000,
+        seed: int = 0,
+    ) -> tuple[float, float]:
+        """The interval in which `share` of a measure's values lie when runs are drawn again with replacement.
+
+        measure: of errors and the best error, which stays that of all runs, so that an unlucky draw is not made to
+        look steeper.
         """
         rng, best = random.Random(f"early_conv:bootstrap:{seed}"), self.best
-        areas = sorted(
-            Errors(tuple(rng.choices(self.values, k=len(self.values)))).area(reach, best)
-            for _ in range(draws)
+        found = sorted(
+            measure(Errors(tuple(rng.choices(self.values, k=len(self.values)))), best) for _ in range(draws)
         )
         outside = (1 - share) / 2
-        return areas[int(outside * draws)], areas[min(int((1 - outside) * draws), draws - 1)]
+        return found[int(outside * draws)], found[min(int((1 - outside) * draws), draws - 1)]
 
 
 def curve(
