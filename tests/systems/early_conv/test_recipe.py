@@ -15,10 +15,11 @@ from torch import nn
 from kinema import hub
 from kinema.errors import UserError
 from kinema.systems.early_conv import recipe as recipes
+from kinema.systems.early_conv import sources
 from kinema.systems.early_conv.model import PRESETS, EarlyConvConfig, build
-from kinema.systems.early_conv.own_pictures import OwnPictures
 from kinema.systems.early_conv.pipeline import load
 from kinema.systems.early_conv.recipe import Labelled, measure_norms, recipe, smoothed_loss
+from kinema.systems.early_conv.sources import OwnPictures, small_world
 from kinema.train import Stage, run_stages
 from kinema.vision import VisionFile, save_vision
 
@@ -32,7 +33,7 @@ COLOURS = {"blue": (30, 40, 220), "green": (40, 200, 60), "red": (230, 30, 30)}
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """`nano_c` is a network of a few thousand weights."""
     monkeypatch.setitem(PRESETS, "nano_c", TINY)
-    monkeypatch.setattr(recipes, "HELD_OUT", 8)
+    monkeypatch.setattr(sources, "HELD_OUT", 8)
     monkeypatch.setattr(recipes, "RECALIBRATION", 2)
 
 
@@ -199,7 +200,7 @@ def test_the_nano_weights_know_kinds_of_things() -> None:
         pytest.skip("this copy has no nano weights")
     see = load(entry.nano_path)
     assert json.loads(json.dumps(see.config.to_dict()))["dim"] == 96
-    source = recipes.small_world(64)
+    source = small_world(64)
     pixels, labels = source.held_out()
     images = torch.stack([see.preprocessing.image(p.permute(1, 2, 0).numpy()) for p in pixels[:128]])
     right = (see.model(images).argmax(1) == labels[:128]).float().mean()

@@ -8,14 +8,14 @@ over a wide range of settings.
     kinema train early-conv-nano --data PICTURES --out runs/mine        # one subfolder for each class
 
 One stage: AdamW without decay on norms and biases, linear warm-up and half a cosine, label smoothing, averaged weights;
-mixup and CutMix where pictures come again, in a folder. At the end the batch norms' statistics are measured once more
-with those weights, on pictures that are not mixed.
+AutoAugment, mixup and CutMix where pictures come again, in a folder. At the end the batch norms' statistics are
+measured once more with those weights, on pictures that are not mixed.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -23,22 +23,20 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from kinema.data.augment import auto_augment
 from kinema.data.crops import random_flip, random_resized_crop
 from kinema.data.preprocessing import Preprocessing
 from kinema.errors import UserError
 from kinema.nn import VisionTransformer
 from kinema.systems.early_conv.model import EarlyConvConfig, build, init_weights
-from kinema.systems.early_conv.own_pictures import OwnPictures
 from kinema.systems.early_conv.pipeline import ROOM, read_network
+from kinema.systems.early_conv.sources import Source, own_folder, small_world
 from kinema.train import BatchIndex, Recipe, Stage, seed_everything
 from kinema.train.mixing import mixed, smooth_targets, soft_cross_entropy
 from kinema.vision import VisionFile, save_vision
-from kinema.world import atlas
-from kinema.world.pictures import pictures
 
 SMOOTHING, MIXUP, CUTMIX = 0.1, 0.8, 1.0  # the paper's
 CROPS = (0.5, 1.0)  # of a picture's area
-HELD_OUT = 512
 RECALIBRATION = 32  # batches
 
 
@@ -50,58 +48,15 @@ class Labelled(NamedTuple):
     classes: int
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Source:
-    """Where pictures come from: training pixels uint8 (B, 3, R, R) by their numbers, those held out, class names.
-
-    mixing: whether they are mixed. Scenes are shown once, so there is nothing that mixing would keep from being learned
-    by heart, and it slows a short run down.
-    """
-
-    classes: tuple[str, ...]
-    mixing: bool
-    training: Callable[[Iterable[int]], tuple[Tensor, Tensor]]
-    held_out: Callable[[], tuple[Tensor, Tensor]]
-    about: str
-
-
-def small_world(size: int) -> Source:
-    """Scenes of the Small World and the family of what they are about, none shown twice."""
-    families = atlas.families()
-
-    def scenes(numbers: Iterable[int], split: str = "train") -> tuple[Tensor, Tensor]:
-        drawn = pictures(list(numbers), split, size)
-        return drawn.pixels[:, :, 0], drawn.labels("family", families)
-
-    return Source(
-        classes=families,
-        mixing=False,
-        training=scenes,
-        held_out=lambda: scenes(range(HELD_OUT), "val"),
-        about="the Small World",
-    )
-
-
-def own_folder(folder: Path, size: int, seed: int) -> Source:
-    """The user's pictures, kept half as large again as the network sees them."""
-    own = OwnPictures(folder, size + size // 2)
-    return Source(
-        classes=own.classes,
-        mixing=True,
-        training=lambda numbers: own.drawn(numbers, seed),
-        held_out=lambda: own.validation(HELD_OUT),
-        about=folder.name,
-    )
-
-
 def cropped(source: Source, index: BatchIndex, prepare: Preprocessing) -> Labelled:
     """Training pictures of this step, each a random crop and half of the time mirrored."""
     pixels, labels = source.training(index.indices)
     generator = index.generator("crops")
-    images = [
-        random_flip(random_resized_crop(picture.float() / 255, prepare.size, generator, CROPS), generator)
-        for picture in pixels
-    ]
+    images = []
+    for picture in pixels:
+        crop = random_resized_crop(picture.float() / 255, prepare.size, generator, CROPS)
+        crop = random_flip(crop, generator)
+        images.append(auto_augment(crop.clamp(0, 1), generator) if source.repeats else crop)
     return Labelled(prepare.normalise(torch.stack(images)), labels, len(source.classes))
 
 
@@ -147,7 +102,7 @@ def picture_stage(
     return Stage(
         name="pictures",
         model=network,
-        loss=partial(smoothed_loss, mixing=source.mixing),
+        loss=partial(smoothed_loss, mixing=source.repeats),
         batches=lambda index: cropped(source, index, prepare),
         steps=steps,
         batch_size=batch_size,

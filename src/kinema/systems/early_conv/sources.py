@@ -1,10 +1,11 @@
-"""Pictures of the user's own to train on: a folder with one subfolder for each class, named as the class."""
+"""What the recipe learns from: scenes of the Small World, or a folder of pictures with a subfolder for each class."""
 
-# N pictures, R side of what is kept of them
+# N pictures, B of a batch, R side of what is kept of them, S of what the network sees
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -15,9 +16,27 @@ from kinema.data.preprocessing import Preprocessing
 from kinema.errors import UserError
 from kinema.train import shuffled
 from kinema.vision.media import media_in, read_media
+from kinema.world import atlas
+from kinema.world.pictures import pictures
 
 KEPT: Final = 2**30  # bytes of decoded pictures that stay in memory
-HELD_OUT: Final = 10  # one picture in so many is for validation
+EVERY: Final = 10  # one file in so many is for validation
+HELD_OUT: Final = 512  # pictures that a validation looks at
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Where pictures come from: training pixels uint8 (B, 3, R, R) by their numbers, those held out, class names.
+
+    repeats: whether pictures come again, and are changed and mixed so that they are not learned by heart. Scenes are
+    shown once, and there it would only slow a short run down.
+    """
+
+    classes: tuple[str, ...]
+    repeats: bool
+    training: Callable[[Iterable[int]], tuple[Tensor, Tensor]]
+    held_out: Callable[[], tuple[Tensor, Tensor]]
+    about: str
 
 
 class OwnPictures:
@@ -52,7 +71,7 @@ class OwnPictures:
                     f"'{place}' holds one picture: two or more are expected, since one is held out"
                 )
             order = shuffled(range(len(files)), len(files), "held out")
-            held = max(1, len(files) // HELD_OUT)
+            held = max(1, len(files) // EVERY)
             self.held_out += [(files[k], label) for k in order[:held]]
             self.training += [(files[k], label) for k in order[held:]]
         self._square = Preprocessing(size=side)
@@ -84,3 +103,32 @@ class OwnPictures:
         if pixels.numel() <= self._room:
             self._kept[file], self._room = pixels, self._room - pixels.numel()
         return pixels
+
+
+def small_world(size: int) -> Source:
+    """Scenes of the Small World and the family of what they are about, none shown twice."""
+    families = atlas.families()
+
+    def scenes(numbers: Iterable[int], split: str = "train") -> tuple[Tensor, Tensor]:
+        drawn = pictures(list(numbers), split, size)
+        return drawn.pixels[:, :, 0], drawn.labels("family", families)
+
+    return Source(
+        classes=families,
+        repeats=False,
+        training=scenes,
+        held_out=lambda: scenes(range(HELD_OUT), "val"),
+        about="the Small World",
+    )
+
+
+def own_folder(folder: Path, size: int, seed: int) -> Source:
+    """The user's pictures, kept half as large again as the network sees them."""
+    own = OwnPictures(folder, size + size // 2)
+    return Source(
+        classes=own.classes,
+        repeats=True,
+        training=lambda numbers: own.drawn(numbers, seed),
+        held_out=lambda: own.validation(HELD_OUT),
+        about=folder.name,
+    )
