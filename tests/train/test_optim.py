@@ -42,6 +42,14 @@ def test_muon_takes_the_matrices_of_the_blocks_only() -> None:
     assert muon.param_groups[0]["initial_lr"] == 0.02
 
 
+def test_sgd_is_nesterovs() -> None:
+    model = Net()
+    (sgd,) = build_optimizers(model, optimizer="sgd", betas=(0.8, 0.95), lr=0.5, weight_decay=0.1)
+    assert isinstance(sgd, torch.optim.SGD)
+    assert all(group["nesterov"] and group["momentum"] == 0.8 for group in sgd.param_groups)
+    assert {group["weight_decay"] for group in sgd.param_groups} == {0.0, 0.1}
+
+
 def test_lr_scales_and_schedule_factor_multiply() -> None:
     model = Net()
     optimizers = build_optimizers(model, lr=0.1, lr_scales={"head.*": 0.5})

@@ -1,4 +1,4 @@
-"""Optimisers: AdamW for everything, or Muon for the matrices of the blocks and AdamW for the rest."""
+"""Optimisers: AdamW or SGD for everything, or Muon for the matrices of the blocks and AdamW for the rest."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from kinema.errors import UserError
 
-OptimizerName = Literal["adamw", "muon"]
+OptimizerName = Literal["adamw", "muon", "sgd"]
 
 
 def block_matrices(model: nn.Module) -> set[str]:
@@ -62,7 +62,10 @@ def build_optimizers(
     lr_scales: Mapping[str, float] | None = None,
     fused: bool = True,
 ) -> list[torch.optim.Optimizer]:
-    """One or two optimisers over the trainable parameters of `model`."""
+    """One or two optimisers over the trainable parameters of `model`.
+
+    sgd: Nesterov's momentum, which is the first of `betas`; the decay is added to the gradient.
+    """
     trainable = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     if not trainable:
         raise UserError("the model has no trainable parameter: set requires_grad on what should learn")
@@ -78,6 +81,9 @@ def build_optimizers(
             raise UserError(
                 "optimizer='muon' found no matrix inside a repeated block: take optimizer='adamw'"
             )
+    if optimizer == "sgd":
+        groups = parameter_groups(trainable, weight_decay, lr, scales)
+        return [torch.optim.SGD(groups, lr=lr, momentum=betas[0], nesterov=True, fused=fused)]
     rest = {name: parameter for name, parameter in trainable.items() if name not in matrices}
     built: list[torch.optim.Optimizer] = []
     if rest:
