@@ -10,12 +10,53 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from kinema.data.hashtags import Vocabulary
 from kinema.errors import UserError
+from kinema.vision import VisionFile, read_vision
+
+
+@dataclass(frozen=True)
+class KnownTags:
+    """The hashtags that a network predicts, and how probable each was as a target in training: prior (V,)."""
+
+    vocabulary: Vocabulary
+    prior: Tensor
+
+    def facts(self) -> dict[str, object]:
+        """Plain values for a weight file, beside its labels, which are the tags."""
+        prior = [float(f"{share:.4g}") for share in self.prior.tolist()]
+        return {"counts": self.vocabulary.counts, "aliases": dict(self.vocabulary.aliases), "prior": prior}
+
+    @classmethod
+    def of(cls, path: str | Path) -> KnownTags:
+        """Of a weight file that `kinema train swag-nano` wrote.
+
+        Raises UserError where it is no such file, or its labels are classes.
+        """
+        return cls.from_file(read_vision(path, "swag")[1], str(path))
+
+    @classmethod
+    def from_file(cls, about: VisionFile, name: str) -> KnownTags:
+        """The same of what stands in the file."""
+        try:
+            vocabulary = Vocabulary(
+                tags=tuple(about.labels["image"]),
+                counts=about.facts["counts"],
+                aliases=about.facts["aliases"],
+            )
+            prior = torch.tensor(about.facts["prior"], dtype=torch.float64)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UserError(
+                f"'{Path(name).name}' does not say how frequent its tags are: it was trained on classes"
+            ) from error
+        if len(prior) != len(vocabulary):
+            raise UserError(f"'{Path(name).name}' has {len(vocabulary)} tags and {len(prior)} shares of them")
+        return cls(vocabulary, prior / prior.sum())
 
 
 @dataclass(frozen=True)
