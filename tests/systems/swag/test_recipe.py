@@ -14,6 +14,7 @@ from kinema.data.preprocessing import Preprocessing
 from kinema.data.tag_sampling import repeats
 from kinema.errors import UserError
 from kinema.systems.swag import recipe as recipes
+from kinema.systems.swag import tagged
 from kinema.systems.swag.model import RegNetConfig, at, build
 from kinema.systems.swag.pipeline import load
 from kinema.systems.swag.recipe import ADAMW, NANO, SGD, recipe, settings, tag_loss, tag_recipe
@@ -21,6 +22,7 @@ from kinema.systems.swag.tagged import TagBatches, scene_pictures, tagged_folder
 from kinema.systems.swag.transfer import class_folder, with_linear_head
 from kinema.systems.swag.zero_shot import KnownTags
 from kinema.train import run_stages, seed_everything
+from kinema.world.pictures import pictures
 
 TINY = RegNetConfig(depth=3, initial=8, slope=8.0, step=2.0, group_width=4, stem=8)
 GIVEN = replace(NANO["nano"], size=32, larger=48, steps=40, batch_size=16, optimizer=SGD | {"lr": 0.1})
@@ -67,6 +69,14 @@ def test_an_epoch_shows_pictures_by_their_rarest_tag(scenes):
     assert shown[want == 0].sum() == 0
     assert batches.places(range(5), 0) == batches.places(range(5), 0) != batches.places(range(5), 1)
     assert float(batches.prior.sum()) == pytest.approx(1)
+
+
+def test_scenes_are_drawn_again_where_they_do_not_fit(monkeypatch):
+    monkeypatch.setattr(tagged, "MEMORY", 3 * 3 * 16 * 16)
+    read = tagged.scene_reader("train", 16, None)
+    want = pictures(range(6), "train", 16).pixels[:, :, 0]
+    for places in ([0, 1, 0], [1, 2, 3], [5, 3, 0, 4]):
+        assert torch.equal(torch.stack(read(places)), want[places])
 
 
 def test_a_sample_follows_from_its_number_and_targets_add_up(scenes):

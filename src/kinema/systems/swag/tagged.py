@@ -34,6 +34,7 @@ from kinema.world.pictures import pictures
 from kinema.world.scene import WorldSpec, sample_scene
 
 MARGIN: Final = 8 / 7  # the short side of a folder's pictures over that of their crops
+MEMORY: Final = 600_000_000  # bytes that scenes, once drawn, may take
 KEPT: Final = 20_000  # of a folder's pictures stay in memory, small
 CROP: Final = (0.35, 1.0)  # of a picture's area: its subject is to stay in it
 MOST: Final = 10.0  # times that an epoch shows one picture
@@ -73,10 +74,27 @@ def scene_pictures(
     written = [hashtags(sample_scene(split, index, spec), noise) for index in range(count)]
     known = vocabulary or Vocabulary.build(written, min_count=min_count)
     return TaggedPictures(
-        tuple(known.encode(tags) for tags in written),
-        known,
-        lambda places: list(pictures(places, split, size, spec).pixels[:, :, 0]),
+        tuple(known.encode(tags) for tags in written), known, scene_reader(split, size, spec)
     )
+
+
+def scene_reader(split: str, size: int, spec: WorldSpec | None) -> Callable[[Sequence[int]], list[Tensor]]:
+    """Draws scenes by their numbers, each once as long as they all fit into `MEMORY`."""
+    drawn: dict[int, Tensor] = {}
+    most = MEMORY // (3 * size * size)
+
+    def read(places: Sequence[int]) -> list[Tensor]:
+        found = {place: drawn[place] for place in places if place in drawn}
+        missing = sorted(set(places) - found.keys())
+        if missing:
+            fresh = pictures(missing, split, size, spec).pixels[:, :, 0]
+            found |= zip(missing, (picture.clone() for picture in fresh), strict=True)
+            if len(drawn) + len(missing) > most:
+                drawn.clear()
+            drawn.update(found)
+        return [found[place] for place in places]
+
+    return read
 
 
 def tagged_folder(folder: Path, size: int) -> TaggedPictures:
