@@ -55,7 +55,7 @@ class Settings:
 SGD: Final = {"optimizer": "sgd", "betas": (0.9, 0.95), "weight_decay": 1e-5, "clip_norm": None}
 ADAMW: Final = {"optimizer": "adamw", "betas": (0.9, 0.95), "weight_decay": 0.1, "clip_norm": 1.0}
 NANO: Final = {
-    "nano": Settings(size=64, larger=96, steps=2400, batch_size=128, optimizer=SGD | {"lr": 0.4}),
+    "nano": Settings(size=64, larger=96, steps=1200, batch_size=128, optimizer=SGD | {"lr": 0.4}),
     "nano_vit": Settings(size=32, larger=48, steps=3000, batch_size=128, optimizer=ADAMW | {"lr": 1e-3}),
 }
 LARGER: Final = {"vit_l16": 512, "vit_h14": 518}  # the others are finetuned at 384

@@ -165,13 +165,18 @@ class TagBatches:
 
     Args:
         power: of the law that pictures are resampled by, see `kinema.data.tag_sampling`.
+        most: times that an epoch shows one picture; None for no limit.
     """
 
     def __init__(
-        self, data: TaggedPictures, preprocessing: Preprocessing, power: float = SQUARE_ROOT
+        self,
+        data: TaggedPictures,
+        preprocessing: Preprocessing,
+        power: float = SQUARE_ROOT,
+        most: float | None = MOST,
     ) -> None:
         self.data, self.preprocessing = data, preprocessing
-        self.expected = repeats(data.tags, data.vocabulary.counts, power, most=MOST)
+        self.expected = repeats(data.tags, data.vocabulary.counts, power, most=most)
         self.epoch = max(1, round(float(self.expected.sum())))
         self._order = lru_cache(maxsize=2)(self._drawn)
 
