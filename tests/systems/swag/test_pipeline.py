@@ -14,11 +14,15 @@ from kinema import hub
 from kinema.data.hashtags import Vocabulary
 from kinema.data.preprocessing import Preprocessing
 from kinema.errors import UserError
+from kinema.eval.probes import accuracy
 from kinema.systems.swag.model import RegNetConfig, ViTConfig, build
 from kinema.systems.swag.pipeline import load
 from kinema.systems.swag.weights import CHECKPOINTS
-from kinema.systems.swag.zero_shot import KnownTags
+from kinema.systems.swag.zero_shot import KnownTags, tag_classes, zero_shot
 from kinema.vision import VisionFile, save_vision
+from kinema.world.hashtags import true_tags
+from kinema.world.pictures import object_names, pictures
+from kinema.world.scene import WorldSpec
 
 TAGS = ("dog", "cat", "boat")
 NETWORKS = {
@@ -102,3 +106,21 @@ def test_what_cannot_be_opened(tmp_path):
         load(path)
     with pytest.raises(UserError, match="--weights FILE"):
         load(None)
+
+
+def test_the_weights_that_travel_with_the_package_know_scenes():
+    path = hub.find("swag-nano").nano_path
+    assert path is not None
+    assert path.stat().st_size < 1_200_000
+    see, known = load(path), KnownTags.of(path)
+    shown = pictures(range(48), "val", see.preprocessing.size)
+    logits = see.model(see.preprocessing.normalise(shown.pixels[:, :, 0].float() / 255))
+    right = [
+        best in known.vocabulary.encode(true_tags(scene))
+        for scene, best in zip(shown.scenes, logits.argmax(1).tolist(), strict=True)
+    ]
+    assert sum(right) >= 40
+    names = object_names(WorldSpec())
+    classes = tag_classes(known.vocabulary, {name: [name] for name in names})
+    scores = zero_shot(logits, classes, known.prior)
+    assert accuracy(scores, shown.labels("object", names)) > 0.05  # chance is 1 in 390
