@@ -55,6 +55,12 @@ def rendered(indices: range, split: str) -> Tensor:
     return torch.cat([pictures(part, split, SIZE, SPEC).pixels[:, :, 0] for part in parts])
 
 
+def probe_names() -> list[str]:
+    """What `probes` will hold, without rendering it."""
+    real = {"Fashion-MNIST": FASHION, "stamps": STAMPS}
+    return ["seen objects", "new objects", *(name for name, place in real.items() if found(place))]
+
+
 @cache
 def probes(count: int) -> tuple[Probe, ...]:
     """Objects that training scenes show and objects that they never show, and real pictures where they are found."""
