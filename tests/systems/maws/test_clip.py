@@ -57,7 +57,7 @@ def test_a_file_its_tokens_and_its_classes(tmp_path) -> None:
     state = {k: 0.1 * draw(*v.shape, seed=i) for i, (k, v) in enumerate(layout(config, "new").items())}
     torch.save(state, tmp_path / "nano.pt")
     model = load(tmp_path / "nano.pt", "nano", words)
-    images = draw(3, 3, 32, 32)
+    images = draw(3, 3, 64, 64)
     classes = model.class_embeds([["a red fox", "un renard"], ["a boat"]])
     embeds = model.image_embeds(images)
     torch.testing.assert_close(classes.norm(dim=1), torch.ones(2))

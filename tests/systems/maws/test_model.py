@@ -19,7 +19,9 @@ from kinema.weights import check_fit
 from tests.parity import assert_parity, peer
 from tests.shaken import draw, shaken
 
-NANO = MawsConfig.preset("nano")
+SMALL = MawsConfig(
+    dim=96, depth=6, num_heads=4, patch=4, image_size=32, decoder_dim=64, decoder_depth=2, decoder_heads=4
+)
 COUNTS = {  # without head, in millions, as the digest of the paper has them
     "vit_b16": (85.8, 0.05),
     "vit_l16": (303.3, 0.05),
@@ -123,14 +125,14 @@ def test_a_released_file_equals_timm(tmp_path, monkeypatch) -> None:
 def _small(num_classes: int):
     known = checkpoint("vit_b16_ft_in1k_maws")
     return type(known)(
-        address=known.address, config=NANO.at(32, num_classes=num_classes), preprocessing=known.preprocessing
+        address=known.address, config=SMALL.at(32, num_classes=num_classes), preprocessing=known.preprocessing
     )
 
 
 def test_a_file_with_a_decoder_and_its_entry(tmp_path, monkeypatch) -> None:
     known = checkpoint("mae_visualize_vit_base")
-    small = type(known)(address="", config=NANO, preprocessing=known.preprocessing, decoder=True)
-    state = {key: draw(*shape) for key, shape in (published(NANO) | published_decoder(NANO)).items()}
+    small = type(known)(address="", config=SMALL, preprocessing=known.preprocessing, decoder=True)
+    state = {key: draw(*shape) for key, shape in (published(SMALL) | published_decoder(SMALL)).items()}
     torch.save({"model": state}, tmp_path / "mae.pth")
     monkeypatch.setattr("kinema.systems.maws.weights.CHECKPOINTS", {"small": small})
     model = load(tmp_path / "mae.pth", "small")
@@ -142,24 +144,24 @@ def test_a_file_with_a_decoder_and_its_entry(tmp_path, monkeypatch) -> None:
 
 def test_the_stages_follow_each_other() -> None:
     torch.manual_seed(0)
-    first = autoencoder(NANO)
+    first = autoencoder(SMALL)
     assert not any(name.startswith("encoder.positions") for name, _ in first.named_parameters())
-    tagger = transfer(first.encoder, NANO.at(32, num_classes=12))
+    tagger = transfer(first.encoder, SMALL.at(32, num_classes=12))
     assert torch.equal(tagger.positions.table, first.encoder.positions.table)
     assert any(name == "positions.table" for name, _ in tagger.named_parameters())
     images = draw(2, 3, 32, 32)
     torch.testing.assert_close(tagger.features(images), first.encoder.features(images))
-    larger = transfer(tagger, NANO.at(48, num_classes=5))
+    larger = transfer(tagger, SMALL.at(48, num_classes=5))
     assert larger(draw(2, 3, 48, 48)).shape == (2, 5)
     torch.testing.assert_close(larger.features(images).shape, tagger.features(images).shape)
-    wider = MawsConfig.from_dict({**NANO.to_dict(), "dim": 128})
+    wider = MawsConfig.from_dict({**SMALL.to_dict(), "dim": 128})
     with pytest.raises(UserError, match="same width, depth and patch"):
         transfer(tagger, wider)
 
 
 def test_masking_loss_falls_and_repeats() -> None:
     torch.manual_seed(0)
-    model = autoencoder(MawsConfig.from_dict({**NANO.to_dict(), "depth": 2}))
+    model = autoencoder(MawsConfig.from_dict({**SMALL.to_dict(), "depth": 2}))
     images = torch.linspace(-1, 1, 32).expand(8, 3, 32, 32) + 0.1 * draw(8, 3, 32, 32)
     seeds = [torch.Generator().manual_seed(1) for _ in range(2)]
     first, again = (masking_loss(model, images, seed)[0] for seed in seeds)
@@ -190,7 +192,7 @@ def test_soft_targets_and_contrast() -> None:
 
 
 def test_layer_decay_reaches_every_parameter() -> None:
-    network = encoder(NANO.at(32, num_classes=3))
+    network = encoder(SMALL.at(32, num_classes=3))
     factors = layer_decay(network, 0.5)
     assert factors["blocks.5.*"] == 0.5
     assert factors["blocks.0.*"] == 0.5**6

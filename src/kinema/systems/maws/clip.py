@@ -128,12 +128,13 @@ def convert(state: Mapping[str, Tensor], config: ClipConfig, source: str | Path)
     return ours | {key: value for key, value in state.items() if key not in pictures and key not in words}
 
 
-def load(path: str | Path, name: str, tokenizer: str | Path | TokenIds) -> MawsClip:
+def load(path: str | Path, name: str, tokenizer: str | Path | TokenIds | None = None) -> MawsClip:
     """The model of a released file that lies at `path`, in eval mode.
 
     Args:
         name: such as `vit_b16_xlmr_b`; its owner offers the file at `ADDRESSES[name]` under CC-BY-NC 4.0.
-        tokenizer: XLM-R's SentencePiece model (`TOKENIZER`) or tokenizer.json, or a function from text to ids.
+        tokenizer: XLM-R's SentencePiece model (`TOKENIZER`) or tokenizer.json, or a function from text to ids; without
+            it only pictures can be embedded.
 
     Raises:
         UserError: `name` is no released model, or a file is missing, damaged, or another one.

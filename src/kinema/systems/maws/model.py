@@ -92,7 +92,7 @@ PRESETS: Final = {
     "vit_2b14": MawsConfig(dim=2560, depth=24, num_heads=32, patch=14),
     "vit_6.5b14": MawsConfig(dim=4096, depth=32, num_heads=32, patch=14),
     "nano": MawsConfig(
-        dim=96, depth=6, num_heads=4, patch=4, image_size=32, decoder_dim=64, decoder_depth=2, decoder_heads=4
+        dim=96, depth=4, num_heads=3, patch=8, image_size=64, decoder_dim=64, decoder_depth=2, decoder_heads=2
     ),
 }
 
