@@ -46,8 +46,8 @@ class PromptedTransformer(nn.Module):
 
     @torch.no_grad()
     def init_weights(self) -> None:
-        """Prompts as VPT draws them, by the width of a patch and of a token; the head at zero."""
-        bound = math.sqrt(6 / (math.prod(self.trunk.stem.patch) * 3 + self.trunk.dim))
+        """Prompts uniform in +-sqrt(3 / width), which for ViT-B/16 is VPT's own bound; the head at zero."""
+        bound = math.sqrt(3 / self.trunk.dim)
         nn.init.uniform_(self.prompts, -bound, bound)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
