@@ -10,12 +10,14 @@ import torch
 
 import kinema
 from kinema import hub
+from kinema.data.hashtags import plain_tag
 from kinema.data.preprocessing import Preprocessing
 from kinema.errors import UserError
 from kinema.systems.maws import clip, weights
 from kinema.systems.maws.model import MawsConfig, autoencoder, encoder
 from kinema.systems.maws.pipeline import load, open_trunk
 from kinema.systems.maws.reconstruction import reconstruct
+from kinema.systems.maws.tagged import whole, world_pictures
 from kinema.vision import Media, VisionFile, save_vision
 from tests.shaken import draw, shaken
 from tests.systems.maws.test_clip import layout, words
@@ -162,3 +164,16 @@ def test_reconstructions_keep_what_was_seen():
     filled = reconstruct(model, flat, torch.Generator().manual_seed(0), 0.75, zero, one).filled
     torch.testing.assert_close(filled, flat, atol=0.02, rtol=0)
     assert drawn.sheet().shape == (3 * 16, 3 * 16, 3)
+
+
+def test_the_weights_in_the_package_name_what_scenes_show():
+    path = hub.find("maws").nano_path
+    if path is None:
+        pytest.skip("this copy has no nano weights")
+    assert path.stat().st_size <= 1_200_000
+    see, held = kinema.load("maws"), world_pictures(40, 64, "val", right=True)
+    with torch.inference_mode():
+        first = see.model(whole(held.read(range(40)), see.preprocessing)).argmax(1).tolist()
+    words = [{plain_tag(word) for word in written} for written in held.tags]
+    right = [see.labels["image"][tag] in own for tag, own in zip(first, words, strict=True)]
+    assert sum(right) >= 30

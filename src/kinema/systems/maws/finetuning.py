@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from kinema.data.preprocessing import Preprocessing
 from kinema.errors import UserError
 from kinema.nn import VisionTransformer
-from kinema.systems.maws.model import MawsConfig, encoder, transfer
+from kinema.systems.maws.model import MawsConfig, transfer
 from kinema.systems.maws.pipeline import open_trunk
 from kinema.systems.maws.tagged import Order, TaggedPictures, crops, whole
 from kinema.train import BatchIndex, Recipe, Stage, seed_everything
@@ -132,8 +132,3 @@ def classes_recipe(own: TaggedPictures, config: MawsConfig, init: Path | None, s
         return folder / "model.safetensors"
 
     return Recipe(stages=[stage], finish=finish)
-
-
-def untrained(config: MawsConfig) -> VisionTransformer:
-    """The same network from nothing: what finetuning is held against."""
-    return encoder(config)
