@@ -23,7 +23,7 @@ from kinema.eval.reports import bars, finish, summary, table
 from kinema.eval.runs import Run, arguments, run_all
 from kinema.systems.swag.model import at, build, preset
 from kinema.systems.swag.recipe import NANO, tag_stage
-from kinema.systems.swag.tagged import TagBatches, TaggedPictures
+from kinema.systems.swag.tagged import EncodedPictures, TagBatches
 from kinema.systems.swag.zero_shot import tag_classes, zero_shot
 from kinema.train import make_generator, seed_everything
 from kinema.world.hashtags import hashtags
@@ -40,7 +40,7 @@ Row = dict[str, float]
 
 
 @cache
-def long_tail(seed: int, count: int) -> tuple[TaggedPictures, tuple[str, ...]]:
+def long_tail(seed: int, count: int) -> tuple[EncodedPictures, tuple[str, ...]]:
     """About `count` pictures whose objects follow Zipf's law, and the objects, the most frequent first."""
     names = object_names(SPEC)
     order = torch.randperm(len(names), generator=make_generator("zipf", seed)).tolist()
@@ -60,7 +60,7 @@ def long_tail(seed: int, count: int) -> tuple[TaggedPictures, tuple[str, ...]]:
     parts = [numbers[k : k + 1000] for k in range(0, len(numbers), 1000)]
     pixels = torch.cat([pictures(part, "train", swag_data.SIZE, SPEC).pixels[:, :, 0] for part in parts])
     tags = tuple(vocabulary.encode(each) for each in written)
-    return TaggedPictures(tags, vocabulary, lambda places: list(pixels[list(places)])), ranked
+    return EncodedPictures(tags, vocabulary, lambda places: list(pixels[list(places)])), ranked
 
 
 @cache

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from kinema.data.labelled import FASHION, STAMPS, fashion_mnist, found, stamps
 from kinema.data.preprocessing import Preprocessing
 from kinema.eval.probes import few_shot, linear_probe
-from kinema.systems.swag.tagged import TaggedPictures, scene_pictures
+from kinema.systems.swag.tagged import EncodedPictures, scene_pictures
 from kinema.train import Stage, run_stages
 from kinema.world.pictures import object_names, pictures
 from kinema.world.scene import WorldSpec
@@ -42,11 +42,11 @@ class Probe:
 
 
 @cache
-def corpus(count: int, min_count: int = 20) -> TaggedPictures:
+def corpus(count: int, min_count: int = 20) -> EncodedPictures:
     """Training scenes with their written tags, their pixels in memory."""
     data = scene_pictures(count, SIZE, spec=SPEC, min_count=min_count)
     pixels = rendered(range(count), "train")
-    return TaggedPictures(data.tags, data.vocabulary, lambda places: list(pixels[list(places)]))
+    return EncodedPictures(data.tags, data.vocabulary, lambda places: list(pixels[list(places)]))
 
 
 def rendered(indices: range, split: str) -> Tensor:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from kinema.data import tagged
 from kinema.data.folder import class_files, media_files
 from kinema.data.preprocessing import Preprocessing
 from kinema.data.tagged import crops, has_tags, scene_pictures, tagged_folder, whole, written_tags
@@ -34,13 +35,21 @@ def test_scenes_are_those_of_their_numbers_however_they_are_asked_for():
     assert torch.equal(part.read([1])[0], want[2])
 
 
+def test_scenes_are_drawn_again_where_they_do_not_fit(monkeypatch):
+    monkeypatch.setattr(tagged, "MEMORY", 3 * 3 * 16 * 16)
+    read = tagged.scene_reader("train", 16, None)
+    want = pictures(range(6), "train", 16).pixels[:, :, 0]
+    for places in ([0, 1, 0], [1, 2, 3], [5, 3, 0, 4]):
+        assert torch.equal(torch.stack(read(places)), want[places])
+
+
 @pytest.mark.parametrize(
     ("captions", "tags"),
     [
-        (["#Dog#park, #sun"], ["Dog", "park", "sun"]),
-        (["dog, city park"], ["dog", " city park"]),
+        (["A day out. #Dog #city-park, #sunny!"], ["Dog", "city-park", "sunny!"]),
+        (["dog, city park; sun"], ["dog", " city park", " sun"]),
         (["dog park"], ["dog", "park"]),
-        (["dog", "city park"], ["dog", "city park"]),
+        (["ice cream", "dog", "#sun now"], ["ice cream", "dog", "sun"]),
     ],
 )
 def test_tags_are_read_in_the_ways_that_people_write_them(captions, tags):

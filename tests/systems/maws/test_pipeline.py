@@ -12,12 +12,13 @@ import kinema
 from kinema import hub
 from kinema.data.hashtags import plain_tag
 from kinema.data.preprocessing import Preprocessing
+from kinema.data.tagged import whole
 from kinema.errors import UserError
 from kinema.systems.maws import clip, weights
 from kinema.systems.maws.model import MawsConfig, autoencoder, encoder
 from kinema.systems.maws.pipeline import load, open_trunk
 from kinema.systems.maws.reconstruction import reconstruct
-from kinema.systems.maws.tagged import whole, world_pictures
+from kinema.systems.maws.tagged import world_pictures
 from kinema.vision import Media, VisionFile, save_vision
 from tests.shaken import draw, shaken
 from tests.systems.maws.test_clip import layout, words
@@ -174,6 +175,6 @@ def test_the_weights_in_the_package_name_what_scenes_show():
     see, held = kinema.load("maws"), world_pictures(40, 64, "val", right=True)
     with torch.inference_mode():
         first = see.model(whole(held.read(range(40)), see.preprocessing)).argmax(1).tolist()
-    words = [{plain_tag(word) for word in written} for written in held.tags]
+    words = [{plain_tag(word) for word in written} for written in held.words]
     right = [see.labels["image"][tag] in own for tag, own in zip(first, words, strict=True)]
     assert sum(right) >= 30

@@ -12,10 +12,11 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from kinema.data.folder import class_files
 from kinema.data.preprocessing import Preprocessing
 from kinema.errors import UserError
 from kinema.train import shuffled
-from kinema.vision.media import media_in, read_media
+from kinema.vision.media import read_media
 from kinema.world import atlas
 from kinema.world.pictures import pictures
 
@@ -51,24 +52,14 @@ class OwnPictures:
     """
 
     def __init__(self, folder: Path, side: int) -> None:
-        if not folder.is_dir():
-            raise UserError(
-                f"there is no folder '{folder}': give one with a subfolder of pictures for each class"
-            )
-        inside = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
-        if len(inside) < 2:
-            raise UserError(
-                f"the folder '{folder}' has {len(inside)} subfolders: two or more are expected, one of pictures for "
-                "each class, named as the class"
-            )
-        self.classes = tuple(p.name for p in inside)
+        found = class_files(folder)
+        self.classes = tuple(found)
         self.training: list[tuple[Path, int]] = []
         self.held_out: list[tuple[Path, int]] = []
-        for label, place in enumerate(inside):
-            files = media_in(place)
+        for label, (name, files) in enumerate(found.items()):
             if len(files) < 2:
                 raise UserError(
-                    f"'{place}' holds one picture: two or more are expected, since one is held out"
+                    f"'{folder / name}' holds one picture: two or more are expected, since one is held out"
                 )
             order = shuffled(range(len(files)), len(files), "held out")
             held = max(1, len(files) // EVERY)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from itertools import repeat
 from pathlib import Path
 from typing import Final
 
@@ -11,11 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from kinema.data.preprocessing import Preprocessing
+from kinema.data.tagged import TaggedPictures, crops, whole
 from kinema.errors import UserError
 from kinema.nn import VisionTransformer
 from kinema.systems.maws.model import MawsConfig, transfer
 from kinema.systems.maws.pipeline import open_trunk
-from kinema.systems.maws.tagged import Order, TaggedPictures, crops, whole
+from kinema.systems.maws.tagged import Order
 from kinema.train import BatchIndex, Recipe, Stage, seed_everything
 from kinema.train.layer_decay import layer_decay
 from kinema.train.mixing import mixed, smooth_targets, soft_cross_entropy
@@ -62,18 +64,18 @@ def finetune_stage(
     """
     network = transfer(trained, config)
     preprocessing = Preprocessing(size=config.image_size, fit="stretch")
-    labels = torch.tensor([classes.index(words[0]) for words in shown.tags])
+    labels = torch.tensor([classes.index(words[0]) for words in shown.words])
     order = Order(torch.ones(len(shown)), seed=3)
 
     def batches(index: BatchIndex) -> tuple[Tensor, Tensor]:
         places = order(index.indices)
-        return crops(shown.read(places), preprocessing, index.generator(), CROPS), labels[places]
+        return crops(shown.read(places), preprocessing, repeat(index.generator()), CROPS), labels[places]
 
     def validate(model: nn.Module, folder: Path) -> Mapping[str, float]:
         images = whole(held.read(range(len(held))), preprocessing).to(next(model.parameters()).device)
         found = torch.cat([model(part) for part in images.split(64)]).argmax(1).tolist()
         return {
-            "right": sum(classes[k] == words[0] for k, words in zip(found, held.tags, strict=True))
+            "right": sum(classes[k] == words[0] for k, words in zip(found, held.words, strict=True))
             / len(held)
         }
 
@@ -111,7 +113,7 @@ def classes_recipe(own: TaggedPictures, config: MawsConfig, init: Path | None, s
             "finetuning to classes needs a trained network: give the file of a run on tags with --init FILE"
         )
     trained = open_trunk(init or NANO_FILE)
-    classes = tuple(sorted({words[0] for words in own.tags}))
+    classes = tuple(sorted({words[0] for words in own.words}))
     config = dataclasses.replace(config.at(larger(config), len(classes)), drop_path=0.1)
     places = torch.randperm(len(own), generator=torch.Generator().manual_seed(seed)).tolist()
     kept = max(1, len(own) // 5)
@@ -126,7 +128,7 @@ def classes_recipe(own: TaggedPictures, config: MawsConfig, init: Path | None, s
             config=config.to_dict(),
             preprocessing=Preprocessing(size=config.image_size, fit="stretch").to_dict(),
             labels={"image": list(classes)},
-            facts={"trained_on": own.trained_on},
+            facts={"trained_on": own.about},
         )
         save_vision(network, folder / "model.safetensors", about)
         return folder / "model.safetensors"

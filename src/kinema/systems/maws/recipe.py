@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from itertools import repeat
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +26,7 @@ from torch import Tensor, nn
 from kinema.data.hashtags import Vocabulary, tag_targets
 from kinema.data.preprocessing import Preprocessing
 from kinema.data.tag_sampling import repeats, tag_prior
+from kinema.data.tagged import TaggedPictures, crops, whole
 from kinema.media.image import Image
 from kinema.nn import MaskedAutoencoder, VisionTransformer
 from kinema.systems.maws.finetuning import classes_recipe
@@ -32,7 +34,7 @@ from kinema.systems.maws.model import MawsConfig, autoencoder, encoder, transfer
 from kinema.systems.maws.objective import MASKED, masking_loss
 from kinema.systems.maws.pipeline import open_trunk
 from kinema.systems.maws.reconstruction import reconstruct
-from kinema.systems.maws.tagged import Order, TaggedPictures, crops, folder_pictures, whole, world_pictures
+from kinema.systems.maws.tagged import Order, folder_pictures, world_nouns, world_pictures
 from kinema.train import BatchIndex, Recipe, Stage, seed_everything
 from kinema.train.mixing import soft_cross_entropy
 from kinema.vision import VisionFile, save_vision
@@ -85,7 +87,7 @@ def masked_stage(
     order = Order(torch.ones(len(shown)), seed=1)
 
     def batches(index: BatchIndex) -> Tensor:
-        return crops(shown.read(order(index.indices)), preprocessing, index.generator(), CROPS)
+        return crops(shown.read(order(index.indices)), preprocessing, repeat(index.generator()), CROPS)
 
     def validate(model: nn.Module, folder: Path) -> Mapping[str, float]:
         images, generator = (
@@ -130,12 +132,12 @@ def tags_stage(
 ) -> Stage:
     """Hashtags; `model` takes over `trained`, all but its head, when the stage begins."""
     preprocessing = Preprocessing(size=config.image_size)
-    numbers = [vocabulary.encode(words) for words in shown.tags]
+    numbers = [vocabulary.encode(words) for words in shown.words]
     order = Order(repeats(numbers, vocabulary.counts), seed=2)
 
     def batches(index: BatchIndex) -> tuple[Tensor, Tensor]:
         places = order(index.indices)
-        images = crops(shown.read(places), preprocessing, index.generator(), CROPS)
+        images = crops(shown.read(places), preprocessing, repeat(index.generator()), CROPS)
         return images, tag_targets([numbers[place] for place in places], len(vocabulary))
 
     def prepare(model: nn.Module) -> None:
@@ -144,7 +146,7 @@ def tags_stage(
     def validate(model: nn.Module, folder: Path) -> Mapping[str, float]:
         images = whole(held.read(range(len(held))), preprocessing).to(next(model.parameters()).device)
         first = model(images).argmax(1).tolist()
-        right = [vocabulary.encode(words) for words in held.tags]
+        right = [vocabulary.encode(words) for words in held.words]
         common = max(range(len(vocabulary)), key=lambda tag: sum(tag in words for words in right))
         return {
             "first_tag_right": sum(t in words for t, words in zip(first, right, strict=True)) / len(right),
@@ -181,13 +183,15 @@ def recipe(preset: str = "nano", data: Path | None = None, seed: int = 0, init: 
         shown = world_pictures(SCENES, config.image_size)
         held = world_pictures(HELD_OUT, config.image_size, "val", right=True)
     else:
-        own = folder_pictures(data, config.image_size)
-        if own.kind == "classes":
+        own, kind = folder_pictures(data, config.image_size)
+        if kind == "classes":
             return classes_recipe(own, config, init, seed)
         last = max(1, min(HELD_OUT, len(own) // 20))  # at least one stays for training
         shown, held = own.chosen(range(max(1, len(own) - last))), own.chosen(range(len(own) - last, len(own)))
-    vocabulary = Vocabulary.build(shown.tags, keep=shown.nouns, min_count=MIN_COUNT if data is None else 2)
-    tagged = [place for place, words in enumerate(shown.tags) if vocabulary.encode(words)]
+    vocabulary = Vocabulary.build(shown.words, min_count=2)
+    if data is None:
+        vocabulary = Vocabulary.build(shown.words, keep=world_nouns(), min_count=MIN_COUNT)
+    tagged = [place for place, words in enumerate(shown.words) if vocabulary.encode(words)]
     shown = shown.chosen(tagged)
     plan = NANO if preset == "nano" else Plan()
     config = config.at(config.image_size, len(vocabulary))
@@ -198,10 +202,10 @@ def recipe(preset: str = "nano", data: Path | None = None, seed: int = 0, init: 
     else:
         trained = open_trunk(init)
     stages.append(tags_stage(network, trained, shown, held, vocabulary, config, plan))
-    numbers = [vocabulary.encode(words) for words in shown.tags]
+    numbers = [vocabulary.encode(words) for words in shown.words]
     prior = tag_prior(numbers, repeats(numbers, vocabulary.counts), len(vocabulary))
     facts = {
-        "trained_on": shown.trained_on,
+        "trained_on": shown.about,
         "prior": [round(share, 7) for share in prior.tolist()],
         "aliases": dict(vocabulary.aliases),
     }

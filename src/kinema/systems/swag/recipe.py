@@ -22,12 +22,12 @@ import torch
 from torch import Tensor, nn
 
 from kinema.data.folder import media_files
-from kinema.data.open import METADATA
 from kinema.data.preprocessing import Preprocessing
+from kinema.data.tagged import has_tags
 from kinema.eval.probes import accuracy
 from kinema.systems.swag.model import Config, Network, RegNetConfig, ViTConfig, at, build, preset, transfer
 from kinema.systems.swag.pipeline import load
-from kinema.systems.swag.tagged import TagBatch, TagBatches, TaggedPictures, scene_pictures, tagged_folder
+from kinema.systems.swag.tagged import EncodedPictures, TagBatch, TagBatches, scene_pictures, tagged_folder
 from kinema.systems.swag.transfer import class_folder, finetune_stage
 from kinema.systems.swag.zero_shot import KnownTags, tag_classes, zero_shot
 from kinema.train import Recipe, Stage, seed_everything
@@ -132,7 +132,7 @@ def recipe(preset: str = "nano", data: Path | None = None, seed: int = 0, init: 
     """
     seed_everything(seed)
     given, start = settings(preset), _started(preset, init)
-    if data is not None and not _has_tags(data):
+    if data is not None and not has_tags(data, media_files(data)):
         shown = class_folder(data, given.larger)
         stage, config = finetune_stage(
             start(0),
@@ -148,7 +148,7 @@ def recipe(preset: str = "nano", data: Path | None = None, seed: int = 0, init: 
 
 
 def tag_recipe(
-    network: Network, config: Config, tagged: TaggedPictures, given: Settings, scenes: bool
+    network: Network, config: Config, tagged: EncodedPictures, given: Settings, scenes: bool
 ) -> Recipe:
     """Pre-training of a network on these pictures. scenes: whether they are drawn, and can be validated."""
     batches = TagBatches(tagged, Preprocessing(size=given.size))
@@ -172,11 +172,6 @@ def _started(name: str, init: Path | None) -> Callable[[int], Network]:
         return lambda outputs: build(at(config, outputs))
     found: Any = load(init)
     return lambda outputs: transfer(found.network, at(config, outputs))
-
-
-def _has_tags(folder: Path) -> bool:
-    beside = (file.with_suffix(suffix) for file in media_files(folder) for suffix in (".txt", ".json"))
-    return (folder / METADATA).is_file() or any(side.is_file() for side in beside)
 
 
 def _about(config: Config, size: int, labels: tuple[str, ...], facts: Mapping[str, Any]) -> VisionFile:

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -12,12 +12,14 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
+from kinema.data.folder import class_files
 from kinema.data.preprocessing import Preprocessing
 from kinema.data.sample import IMAGE_EXTENSIONS
+from kinema.data.tagged import Reader, file_reader, whole
 from kinema.errors import UserError
 from kinema.eval.probes import accuracy, best_linear
 from kinema.systems.swag.model import Config, Network, at, transfer
-from kinema.systems.swag.tagged import augmented, file_reader
+from kinema.systems.swag.tagged import augmented
 from kinema.train import BatchIndex, Stage, shuffled
 from kinema.train.mixing import soft_cross_entropy
 
@@ -30,7 +32,7 @@ class ClassPictures:
 
     labels: Tensor
     classes: tuple[str, ...]
-    read: Callable[[Sequence[int]], list[Tensor]]
+    read: Reader
 
 
 @dataclass
@@ -47,20 +49,12 @@ def class_folder(folder: Path, size: int) -> ClassPictures:
     Raises UserError where fewer than two subfolders hold pictures.
     """
     found = {
-        place.name: sorted(
-            file
-            for file in place.rglob("*")
-            if file.suffix[1:].lower() in IMAGE_EXTENSIONS and file.resolve().is_relative_to(folder.resolve())
-        )
-        for place in sorted(folder.iterdir())
-        if place.is_dir() and not place.name.startswith(".")
+        name: [file for file in files if file.suffix[1:].lower() in IMAGE_EXTENSIONS]
+        for name, files in class_files(folder).items()
     }
     full = {name: files for name, files in found.items() if files}
     if len(full) < 2:
-        raise UserError(
-            f"the folder {folder} has neither tags beside its pictures (photo.txt or photo.json beside photo.jpg) nor "
-            "pictures in two or more subfolders, one for each class"
-        )
+        raise UserError(f"the subfolders of '{folder}' hold clips alone: SWAG learns from pictures")
     labels = [number for number, files in enumerate(full.values()) for _ in files]
     files = [file for each in full.values() for file in each]
     return ClassPictures(torch.tensor(labels), tuple(full), file_reader(files, size))
@@ -89,7 +83,7 @@ class ClassBatches:
             return {}
         scores = torch.cat(
             [
-                model(_views([picture], self.preprocessing).to(next(model.parameters()).device)).cpu()
+                model(whole([picture], self.preprocessing).to(next(model.parameters()).device)).cpu()
                 for picture in self.data.read(self.held)
             ]
         )
@@ -149,7 +143,3 @@ def with_linear_head(trained: Network, config: Config, pixels: Tensor, labels: T
     network.head.weight.copy_(weights)
     network.head.bias.copy_(found.biases - weights @ found.mean)
     return network.eval()
-
-
-def _views(pixels: Sequence[Tensor], preprocessing: Preprocessing) -> Tensor:
-    return torch.stack([preprocessing.image(picture.permute(1, 2, 0).numpy()) for picture in pixels])
