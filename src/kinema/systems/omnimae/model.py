@@ -97,8 +97,8 @@ PRESETS: Final = {
         dim=1280, depth=32, num_heads=16, decoder_dim=512, decoder_depth=8, patch=(2, 14, 14)
     ),
     "nano": OmniMAEConfig(
-        dim=96, depth=4, num_heads=4, decoder_dim=64, decoder_depth=2, decoder_heads=4, patch=(2, 4, 4), frames=8,
-        image_size=32,
+        dim=96, depth=4, num_heads=4, decoder_dim=64, decoder_depth=2, decoder_heads=4, patch=(2, 8, 8), frames=8,
+        image_size=64,
     ),
 }  # fmt: skip
 
