@@ -98,6 +98,15 @@ class Reconstruction:
     original: Frames
     error: float
 
+    def strips(self, scale: int = 2, gap: int = 4) -> Frames:
+        """What was seen, predicted and true, one below the other, frames side by side: uint8 (H, W, 3)."""
+        rows = []
+        for frames in (self.masked, self.predicted, self.original):
+            large = frames.repeat(scale, 1).repeat(scale, 2)
+            edged = np.pad(large, ((0, 0), (0, gap), (0, gap), (0, 0)), constant_values=255)
+            rows.append(np.concatenate(list(edged), 1))
+        return np.concatenate(rows)[:-gap, :-gap]
+
 
 class OmniMAE(Vision):
     """`Vision`, and with pre-trained weights a look at what they fill in."""
