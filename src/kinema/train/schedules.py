@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-Schedule = Literal["constant", "linear", "cosine", "wsd", "plateau"]
+Schedule = Literal["constant", "linear", "cosine", "cosine_line", "wsd", "plateau"]
+BEND = 0.1  # where the cosine of cosine_line ends and its line begins
 
 
 def warmup_factor(step: int, warmup_steps: int) -> float:
@@ -37,6 +38,7 @@ def learning_rate_factor(
 
     constant, plateau: 1 after the warm-up (the plateau's drops are a state, see `Plateau`).
     linear, cosine: from 1 after the warm-up to `floor` at the last step.
+    cosine_line: from 1 along a cosine to a tenth, then to `floor` in a line over the last `decay_fraction` of them.
     wsd: warm-up, stable, then linear to `floor` over the last `decay_fraction` of the steps.
     """
     if step < warmup_steps:
@@ -44,6 +46,11 @@ def learning_rate_factor(
     if schedule in ("constant", "plateau"):
         return 1.0
     last = steps - 1
+    if schedule == "cosine_line":
+        bend = max(warmup_steps, steps - round(decay_fraction * steps))
+        if step < bend:
+            return cosine_factor((step - warmup_steps) / (bend - warmup_steps), BEND)
+        return BEND * linear_factor((step - bend) / max(last - bend, 1), floor / BEND)
     start = warmup_steps if schedule != "wsd" else max(warmup_steps, steps - round(decay_fraction * steps))
     if step < start:
         return 1.0

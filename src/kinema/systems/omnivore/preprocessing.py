@@ -15,7 +15,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -46,12 +46,16 @@ class OmnivorePreprocessing:
     """Steps from files' pixels to the network's scale; lengths are in frames.
 
     picture: of colours, in images, clips and RGB-D alike; an RGB-D picture is resized as floats, all four channels.
-    max_disparity, min_disparity: pixels; what lies outside is cut, and then divided by the former.
+    disparity: what the fourth channel is made of, see `fourth_channel`.
+    max_disparity, min_disparity: what lies outside is cut, and then divided by the former.
     depth_mean, depth_std: of the result.
     frames: of one clip. sampled, stride: frames that a whole video is brought to, and steps between its clips.
+    squares: which of the three along the longer side are looked at: both ends are 0 and 2, the middle is 1.
+    antialias: whether frames that shrink are smoothed first, which the published evaluation leaves out.
     """
 
     picture: Preprocessing = PICTURE
+    disparity: Literal["sun", "relative"] = "sun"
     max_disparity: float = 75.0
     min_disparity: float = 0.01
     depth_mean: float = 0.0418
@@ -59,8 +63,15 @@ class OmnivorePreprocessing:
     frames: int = 32
     sampled: int = 160
     stride: int = 40
+    squares: tuple[int, ...] = (0, 1, 2)
+    antialias: bool = False
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "squares", tuple(self.squares))  # JSON gives lists
+        if self.disparity not in ("sun", "relative"):
+            raise UserError(f"disparity={self.disparity!r} must be sun or relative")
+        if not self.squares or not set(self.squares) <= {0, 1, 2}:
+            raise UserError(f"squares={self.squares} must be some of 0, 1 and 2")
         if isinstance(self.picture, Mapping):
             object.__setattr__(self, "picture", Preprocessing.from_dict(self.picture))
         if not 0 <= self.min_disparity < self.max_disparity or self.depth_std <= 0:
@@ -83,8 +94,16 @@ class OmnivorePreprocessing:
         """uint8 (H, W, 3) -> (3, 1, S, S)."""
         return self.picture.image(pixels)[:, None]
 
+    def fourth_channel(self, depth: Depth) -> Floats:
+        """A depth map as the disparity that the network was trained on: float32 (H, W).
+
+        `sun`: pixels of SUN RGB-D's cameras, from metres and a focal length, see `sun_disparity`. `relative`: 0 at the
+        farthest and 1 at the nearest place of this very map, see `Depth.normalised`: any kind of depth will do.
+        """
+        return sun_disparity(depth) if self.disparity == "sun" else depth.normalised()
+
     def rgbd(self, pixels: Frames, disparity: Floats | Tensor) -> Tensor:
-        """uint8 (H, W, 3) and disparity in pixels of SUN's cameras (H, W) -> (4, 1, S, S); see `sun_disparity`.
+        """uint8 (H, W, 3) and disparity (H, W), see `fourth_channel` -> (4, 1, S, S).
 
         Where disparity is NaN the largest one stands, which is what an empty pixel became in training.
         """
@@ -115,9 +134,9 @@ class OmnivorePreprocessing:
         return self._square(self._resized(frames, self.frames), 1)
 
     def views(self, frames: Frames) -> Tensor:
-        """A whole video, uint8 (T, H, W, 3) -> (V, 3, frames, S, S): 4 clips in time by 3 squares, in this order.
+        """A whole video, uint8 (T, H, W, 3) -> (V, 3, frames, S, S): its clips in time by its squares, in this order.
 
-        The squares lie at both ends and in the middle of the longer side. Softmax outputs of the views are averaged.
+        Of released networks that is 4 by 3. Softmax outputs of the views are averaged.
         """
         long = self._resized(frames, self.sampled)
         starts = range(0, self.sampled - self.frames + 1, self.stride)
@@ -125,7 +144,7 @@ class OmnivorePreprocessing:
             [
                 self._square(long[:, start : start + self.frames], place)
                 for start in starts
-                for place in range(3)
+                for place in self.squares
             ]
         )
 
@@ -144,7 +163,9 @@ class OmnivorePreprocessing:
         _check(rows, columns, height, width)
         needed, places = chosen.unique_consecutive(return_inverse=True)  # a short clip repeats frames
         clip = torch.from_numpy(frames[needed.numpy()]).permute(0, 3, 1, 2).float() / 255
-        clip = F.interpolate(clip, (rows, columns), mode="bilinear", align_corners=False)
+        clip = F.interpolate(
+            clip, (rows, columns), mode="bilinear", align_corners=False, antialias=self.antialias
+        )
         return self.picture.normalise(clip)[places].transpose(0, 1)
 
     def _square(self, clip: Tensor, place: int) -> Tensor:
