@@ -206,9 +206,11 @@ def test_a_folder_trains_on_from_weights(mine, tmp_path, monkeypatch):
 
 def test_folders_without_classes_are_refused(tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
-    with pytest.raises(UserError, match="has no subfolders"):
+    with pytest.raises(UserError, match="has 0 subfolders with media"):
         recipe(data=tmp_path)
-    (tmp_path / "one").mkdir()
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.png").write_text("no picture")
     with pytest.raises(UserError, match="no file in the subfolders"):
         recipe(data=tmp_path)
     Image.new("RGB", (8, 8)).save(tmp_path / "one" / "a.png")

@@ -19,6 +19,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from kinema.data.folder import class_files
 from kinema.errors import UserError
 from kinema.media.depth_files import EXTENSIONS as DEPTH_EXTENSIONS
 from kinema.systems.omnivore.model import Kind
@@ -27,7 +28,6 @@ from kinema.systems.omnivore.preprocessing import OmnivorePreprocessing
 from kinema.systems.omnivore.sources import Samples, Source, cropped, tinted
 from kinema.train.log import logger
 from kinema.vision import read_media
-from kinema.vision.media import media_in
 
 MOST_REPEATS: Final = 10.0  # of a kind with few files, as often as the paper repeats SUN RGB-D
 HELD_OUT: Final = 10  # one in so many
@@ -88,24 +88,18 @@ def read_folder(folder: Path, settings: OmnivorePreprocessing) -> tuple[dict[Kin
     """Every file of every class, by kind: what to train on, and what is held out. What cannot be read is logged.
 
     Raises:
-        UserError: there is no subfolder, or no file in them can be read.
+        UserError: there are fewer than two classes, or no file in them can be read.
     """
-    classes = (
-        sorted(each for each in folder.iterdir() if each.is_dir() and not each.name.startswith("."))
-        if folder.is_dir()
-        else []
-    )
-    if not classes:
-        raise UserError(
-            f"'{folder}' has no subfolders: Omnivore learns classes, so put the pictures and clips of each class into "
-            "a subfolder that has its name"
-        )
+    classes = class_files(folder)
     found = {kind: Shelf() for kind in KINDS}
     held = {kind: Shelf() for kind in KINDS}
     why = "they are empty"
-    for each in classes:
+    for name, files in classes.items():
         seen: dict[Kind, int] = dict.fromkeys(KINDS, 0)
-        for file in _files(each):
+        depths = {depth_of(file) for file in files}  # of another picture, and no picture itself
+        for file in files:
+            if file in depths:
+                continue
             try:
                 kind, pixels = read_sample(file, settings)
             except UserError as error:
@@ -115,7 +109,7 @@ def read_folder(folder: Path, settings: OmnivorePreprocessing) -> tuple[dict[Kin
             seen[kind] += 1
             shelf = held[kind] if seen[kind] % HELD_OUT == 0 else found[kind]
             shelf.pixels.append(pixels)
-            shelf.names.append(each.name)
+            shelf.names.append(name)
     kept = {kind: shelf for kind, shelf in found.items() if shelf.names}
     if not kept:
         raise UserError(f"no file in the subfolders of '{folder}' can be used: {why}")
@@ -137,16 +131,6 @@ def depth_of(file: Path) -> Path | None:
     """The depth file beside a picture, if there is one."""
     named = (file.with_name(f"{file.stem}_depth{suffix}") for suffix in DEPTH_EXTENSIONS)
     return next((each for each in named if each.is_file()), None)
-
-
-def _files(folder: Path) -> list[Path]:
-    """Pictures and clips of a class; the depth of another picture is none of them."""
-    try:
-        files = media_in(folder)
-    except UserError:
-        return []
-    depths = {depth_of(file) for file in files}
-    return [file for file in files if file not in depths]
 
 
 def _drawn(pixels: Tensor, labels: Tensor) -> Callable[[Sequence[int], torch.Generator], Samples]:
