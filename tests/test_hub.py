@@ -208,3 +208,21 @@ def test_loading_sets_every_value(device):
     assert all(
         torch.equal(one, other) for one, other in zip(source.parameters(), target.parameters(), strict=True)
     )
+
+
+@pytest.mark.parametrize("entry", [e for e in hub.MODELS.values() if e.room], ids=lambda entry: entry.name)
+def test_the_table_names_every_published_file_of_a_room_and_each_says_where_it_is(entry):
+    import importlib
+
+    known = getattr(importlib.import_module(f"kinema.systems.{entry.room}.weights"), "CHECKPOINTS", {})
+    more = importlib.import_module("kinema.systems.maws.clip").ADDRESSES if entry.room == "maws" else {}
+    assert sorted(entry.published) == sorted([*known, *more])
+    for name in entry.published:
+        assert hub.located(f"{entry.room}/{name}") == (entry, name)
+        with pytest.raises(
+            UserError, match=r"offered under CC.BY-NC 4\.0 at https://dl\.fbaipublicfiles|pytorch"
+        ):
+            kinema.load(f"{entry.room}/{name}")
+    assert hub.located(f"{entry.room}/nano") == (entry, None)
+    with pytest.raises(UserError, match=f"no model '{entry.room}/nothing'; the closest"):
+        hub.find(f"{entry.room}/nothing")

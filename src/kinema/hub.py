@@ -224,6 +224,7 @@ MODELS: Final[dict[str, Entry]] = {
             published=(
                 *(f"{size}_mae" for size in _MAWS),
                 *(f"{size}_maws" for size in _MAWS),
+                *("vit_b16_xlmr_b", "vit_l16_xlmr_l", "vit_h14_xlmr_l", "vit_2b14_xlmr_l"),  # with texts
                 "vit_2b14_mae_in1k",
                 "vit_l16_mae_in21k",
                 *(f"{size}_ft_in1k_maws" for size in _MAWS),
