@@ -1,4 +1,4 @@
-"""The pictures of the documentation's page: where nano's class token looks, and its first filters.
+"""The picture of the documentation's page: where nano's class token looks.
 
     python experiments/early_conv/early_conv_pictures.py [--weights FILE]
 
@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
 import kinema
 from kinema.systems.early_conv.attention import class_attention
@@ -43,7 +42,7 @@ def attention_picture(see: Vision) -> Any:
     from matplotlib import pyplot
 
     shown = seen()
-    figure = pyplot.figure(figsize=(9.6, 5.4), layout="constrained")
+    figure = pyplot.figure(figsize=(9.6, 4.4), layout="constrained")
     axes = figure.subplots(3, 8)
     for place, (word, pixels) in enumerate(shown):
         media = Media("image", pixels[None], word)
@@ -62,18 +61,6 @@ def attention_picture(see: Vision) -> Any:
     return figure
 
 
-def filters_picture(see: Vision) -> Image.Image:
-    """The first convolution's filters (3 x 3 pixels, red, green and blue), each scaled to its own range, enlarged."""
-    weight = see.network.stem.layers[0].conv.weight.detach().float()  # (W, 3, 3, 3)
-    scaled = 0.5 + 0.5 * weight / weight.abs().amax((1, 2, 3), keepdim=True)
-    tiles = torch.nn.functional.pad(scaled, (0, 1, 0, 1), value=1.0)
-    rows = torch.cat([torch.cat(list(row), 2) for row in tiles.split(12)], 1)  # two rows of twelve
-    pixels = (rows.permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
-    return Image.fromarray(pixels).resize(
-        (pixels.shape[1] * 16, pixels.shape[0] * 16), Image.Resampling.NEAREST
-    )
-
-
 def main() -> None:
     """The command."""
     import matplotlib as mpl
@@ -87,7 +74,6 @@ def main() -> None:
     see = kinema.load("early-conv-nano", weights=given.weights)
     given.out.mkdir(parents=True, exist_ok=True)
     attention_picture(see).savefig(given.out / "attention.webp", dpi=110)
-    filters_picture(see).save(given.out / "filters.png")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ errors above the stem's own best.
 
 from __future__ import annotations
 
+import random
+import statistics
 from typing import Any
 
 from early_conv_runs import DECAY, HERE, NAMES, OPTIMIZERS, STEMS, arm, error, rates, settings, tasks
@@ -57,6 +59,18 @@ def pooled(values: list[float]) -> dict[str, Any]:
     }
 
 
+def paired(first: list[list[float]], second: list[list[float]], draws: int = 2000) -> dict[str, Any]:
+    """Errors of the first stem less those of the second with the same pair and start: mean, and bootstrap interval."""
+    apart = [a - b for one, two in zip(first, second, strict=True) for a, b in zip(one, two, strict=True)]
+    rng = random.Random(f"{NAME}:paired")
+    means = sorted(statistics.fmean(rng.choices(apart, k=len(apart))) for _ in range(draws))
+    return {
+        "mean": statistics.fmean(apart),
+        "95 %": (means[int(0.025 * draws)], means[int(0.975 * draws)]),
+        "share above 0": sum(value > 0 for value in apart) / len(apart),
+    }
+
+
 def draw(figure: Any, found: dict[str, Any]) -> None:
     """A panel for each task: the share of runs below each gap."""
     names = tasks()
@@ -99,7 +113,14 @@ def main() -> None:
             for key, seeds in found.items()
         }
     )
+    differences = {
+        f"{name}, {NAMES[kind]}": paired(found[arm(name, "ViT_P", kind)], found[arm(name, "ViT_C", kind)])
+        for name, kind in centres
+    }
     print(table(arms, FIGURES, ("near the best", "diverged")))
+    for key, row in differences.items():
+        low, high = row["95 %"]
+        print(f"{key}: ViT_P less ViT_C {row['mean']:.1f} points ({low:.1f} to {high:.1f})")
     finish(
         NAME,
         given,
@@ -114,6 +135,7 @@ def main() -> None:
             },
             "arms": arms,
             "pooled": together,
+            "ViT_P less ViT_C": differences,
         },
         lambda figure: draw(figure, together),
         (11.0, 3.6),
