@@ -98,11 +98,11 @@ def in_parts(function: Callable[[Tensor], Tensor], pixels: Tensor, size: int = 2
 def probed(
     features: Callable[[Tensor], Tensor], probe: Probe, seed: int, shots: int, penalties: Sequence[float]
 ) -> tuple[float, float]:
-    """Accuracy of a linear classifier of all labels, and of `shots` a class."""
+    """Accuracy of a linear classifier of all labels, and of `shots` a class, mean over as many choices of them."""
     train, test = in_parts(features, probe.pixels), in_parts(features, probe.test_pixels)
     return (
         linear_probe(train, probe.labels, test, probe.test_labels, penalties, seed=seed),
-        few_shot(train, probe.labels, test, probe.test_labels, shots, seed=seed),
+        few_shot(train, probe.labels, test, probe.test_labels, shots, splits=shots, seed=seed),
     )
 
 
