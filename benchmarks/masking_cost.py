@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -27,7 +26,7 @@ from kinema.systems.omnimae.model import PRESETS, OmniMAEConfig, autoencoder
 from kinema.systems.omnimae.objective import draw_keep, reconstruction_loss
 from kinema.train.flops import count_flops
 
-from measuring import machine
+from measuring import machine, turns
 
 SHARES = (0.0, 0.5, 0.75, 0.9, 0.95)
 BATCH = {"nano": {"image": 64, "clip": 16}}  # others: one
@@ -49,7 +48,7 @@ def costs(config: OmniMAEConfig, kind: str, batch: int, repeats: int) -> dict[st
         encoders[str(share)] = encoder_pass(model, pixels, keep)
     rows: dict[str, dict[str, float]] = {share: {"kept": float(count)} for share, count in kept.items()}
     for part, calls in (("step", steps), ("encoder", encoders)):
-        seconds = turns(calls, repeats)
+        seconds = turns(calls, repeats, time.process_time)
         operations = {}
         for share, call in calls.items():
             with count_flops() as counted:
@@ -60,17 +59,6 @@ def costs(config: OmniMAEConfig, kind: str, batch: int, repeats: int) -> dict[st
             row[f"{part}_times"] = seconds["0.0"] / seconds[share]
             row[f"{part}_operations_times"] = operations["0.0"] / operations[share]
     return {"batch": batch, "tokens": kept["0.0"], "shares": rows}
-
-
-def turns(calls: dict[str, Callable[[], None]], repeats: int) -> dict[str, float]:
-    """Median processor seconds of each call, taken one after the other; the first round does not count."""
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(repeats + 1):
-        for name, call in calls.items():
-            start = time.process_time()
-            call()
-            seconds[name].append(time.process_time() - start)
-    return {name: statistics.median(found[1:]) for name, found in seconds.items()}
 
 
 def training_step(

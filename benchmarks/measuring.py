@@ -5,6 +5,9 @@ from __future__ import annotations
 import gc
 import os
 import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -33,3 +36,21 @@ def begin_peak() -> float:
     gc.collect()
     Path("/proc/self/clear_refs").write_text("5")
     return resident("VmRSS")
+
+
+def turns(
+    calls: Mapping[str, Callable[[], object]],
+    repeats: int,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, float]:
+    """Median seconds of each call, one after the other `repeats` times; the first round does not count.
+
+    clock: `time.process_time` counts what this process computed, on all its threads, whatever else the machine does.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(repeats + 1):
+        for name, call in calls.items():
+            start = clock()
+            call()
+            seconds[name].append(clock() - start)
+    return {name: statistics.median(found[1:]) for name, found in seconds.items()}

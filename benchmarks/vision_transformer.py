@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import sys
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,7 +30,7 @@ from kinema.systems.omnimae.objective import CLIP_MASKED, kept_tokens
 from kinema.weights import load_strict
 from tests.parity import shim_torchvision
 
-from measuring import machine
+from measuring import machine, turns
 
 SIZES = {
     "nano": MawsConfig.preset("nano"),
@@ -40,17 +38,6 @@ SIZES = {
     "b16": MawsConfig.preset("vit_b16"),
     "l16": MawsConfig.preset("vit_l16"),
 }
-
-
-def turns(calls: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Median seconds of each call, taken one after the other `repeats` times; the first round does not count."""
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(repeats + 1):
-        for name, call in calls.items():
-            start = time.perf_counter()
-            call()
-            seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(found[1:]) for name, found in seconds.items()}
 
 
 def training_step(network: nn.Module, images: torch.Tensor) -> Callable[[], None]:

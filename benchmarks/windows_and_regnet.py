@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import sys
 import time
 from collections.abc import Callable
@@ -32,7 +31,7 @@ from kinema.systems.swag.model import RegNetConfig, preset
 from tests.nn import test_regnet, test_swin3d
 from tests.parity import shim_torchvision
 
-from measuring import machine
+from measuring import machine, turns
 
 SIZE = 224
 SMALL = RegNetConfig(depth=14, initial=56, slope=38.84, step=2.4, group_width=16)  # RegNetY-800MF
@@ -108,17 +107,6 @@ def regnet_of(name: str) -> RegNetConfig:
     return found
 
 
-def turns(calls: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Median processor seconds of each call, one after the other `repeats` times; the first round does not count."""
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(repeats + 1):
-        for name, call in calls.items():
-            start = time.process_time()
-            call()
-            seconds[name].append(time.process_time() - start)
-    return {name: statistics.median(found[1:]) for name, found in seconds.items()}
-
-
 def measured(name: str, repeats: int) -> dict[str, Any]:
     """Seconds of both for the pooled vector and for a training step."""
     build, shape = CASES[name]
@@ -127,9 +115,13 @@ def measured(name: str, repeats: int) -> dict[str, Any]:
     with torch.inference_mode():
         first, second = ours(x), theirs(x)
         difference = float((first - second).abs().max() / second.abs().max())
-        features = turns({"ours": lambda: ours(x), "torchvision": lambda: theirs(x)}, repeats)
+        features = turns(
+            {"ours": lambda: ours(x), "torchvision": lambda: theirs(x)}, repeats, time.process_time
+        )
     steps = turns(
-        {"ours": training_step(ours.train(), x), "torchvision": training_step(theirs.train(), x)}, repeats
+        {"ours": training_step(ours.train(), x), "torchvision": training_step(theirs.train(), x)},
+        repeats,
+        time.process_time,
     )
     return {
         "batch": list(shape),
