@@ -34,7 +34,7 @@ from tests.parity import shim_torchvision
 from measuring import machine, turns
 
 SIZE = 224
-SMALL = RegNetConfig(depth=14, initial=56, slope=38.84, step=2.4, group_width=16)  # RegNetY-800MF
+SMALL = RegNetConfig(depth=27, initial=48, slope=20.71, step=2.65, group_width=24)  # RegNetY-1.6GF
 
 
 class Pooled(nn.Module):
@@ -95,7 +95,7 @@ CASES: dict[str, tuple[Callable[[], tuple[nn.Module, nn.Module]], tuple[int, ...
     "swin_image": (lambda: swins("swin_t"), (4, 3, 1, SIZE, SIZE)),
     "swin_clip": (lambda: swins("swin_t"), (1, 3, 16, SIZE, SIZE)),
     "swin_nano_clips": (lambda: swins("nano"), (16, 3, 8, 64, 64)),
-    "regnety_800mf": (lambda: regnets(SMALL), (4, 3, SIZE, SIZE)),
+    "regnety_1_6gf": (lambda: regnets(SMALL), (2, 3, SIZE, SIZE)),
     "regnety_16gf": (lambda: regnets(regnet_of("regnety_16gf")), (1, 3, SIZE, SIZE)),
 }
 

@@ -1,9 +1,10 @@
-"""What the nano Omnivore finds across kinds: a depth map's nearest pictures, a picture's nearest clips, as sheets.
+"""What the nano Omnivore finds across kinds: pictures for depth, with colours and alone, and clips for pictures.
 
     python experiments/omnivore/across_kinds.py [--out DIR] [--scenes 1500]
 
-Queries and what they are held against are held-out scenes, none in both. Prints precision@5 over all queries, beside
-neighbours in any order, and writes two sheets of the first queries.
+Queries and what they are held against are held-out scenes, none in both. Prints accuracies of the heads, with depth
+alone too, and precision@5 over all queries beside neighbours in any order; writes a sheet of the first pictures and
+their nearest clips.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from torch import Tensor
 
 import kinema
 from kinema.eval.neighbours import nearest, precision
-from kinema.media.sheet import contact_sheet
+from kinema.media.sheet import PAPER, contact_sheet
 from kinema.media.video import Video
-from kinema.systems.omnivore.sources import FULL, NANO, normalised, relative
-from kinema.world import atlas
-from kinema.world.pictures import Rendered, clips, disparity, object_names, pictures
+from kinema.systems.omnivore.recipe import measured
+from kinema.systems.omnivore.sources import FAMILIES, NANO, THINGS, normalised, relative, world_sources
+from kinema.world.pictures import Rendered, clips, disparity, pictures
 
 SIDE, SHOWN, ROWS, APART = 64, 6, 4, 100_000
 
@@ -33,10 +34,13 @@ def features(see: Any, pixels: Tensor) -> Tensor:
     return torch.cat(rows).float()
 
 
-def strip(pixels: Tensor) -> Video:
-    """(3, T, S, S) in [0, 1] as something to show."""
-    frames = (pixels.permute(1, 2, 3, 0) * 255).round().to(torch.uint8).numpy()
-    return Video(np.ascontiguousarray(frames.repeat(2, 1).repeat(2, 2)), 4.0)
+def strip(pixels: Tensor, frames: int = 1) -> Video:
+    """(3, T, S, S) in [0, 1] as something to show; a picture among clips leaves the places of other frames empty."""
+    if pixels.shape[1] == 1 < frames:
+        paper = (torch.tensor(PAPER) / 255).view(3, 1, 1, 1).expand(-1, frames - 1, SIDE, SIDE)
+        pixels = torch.cat([pixels, paper], 1)
+    shown = (pixels.permute(1, 2, 3, 0) * 255).round().to(torch.uint8).numpy()
+    return Video(np.ascontiguousarray(shown.repeat(2, 1).repeat(2, 2)), 4.0)
 
 
 def name(scenes: Rendered, place: int) -> str:
@@ -56,7 +60,7 @@ def sheet(
     """One row a query: the query, then what is nearest."""
     shown, captions = list[Video](), list[str]()
     for row in range(ROWS):
-        shown.append(strip(queries[row]))
+        shown.append(strip(queries[row], frames))
         captions.append(asked[row])
         for place, likeness in zip(found.indices[row], found.similarity[row], strict=True):
             shown.append(strip(gallery[place]))
@@ -75,25 +79,28 @@ def main() -> None:
     given.out.mkdir(parents=True, exist_ok=True)
     see, count, asked = kinema.load("omnivore"), given.scenes, max(given.scenes // 5, ROWS)
 
-    seen = pictures(range(count), "val", SIDE, FULL)
-    depth = pictures(range(APART, APART + asked), "val", SIDE, FULL)
+    sources = world_sources(SIDE, see.preprocessing.frames, 1, "val")
+    with torch.inference_mode():
+        rates = measured(see.network, sources, see.preprocessing, -(-count // 32))
+    print("right on held-out scenes:", {kind: round(rate, 3) for kind, rate in rates.items()})
+
+    seen = pictures(range(count), "val", SIDE, NANO)
+    depth = pictures(range(APART, APART + asked), "val", SIDE, NANO)
     maps = relative(disparity(depth.scenes, SIDE))
-    blind = normalised(
-        torch.cat([torch.zeros(asked, 3, 1, SIDE, SIDE), maps[:, None, None]], 1), see.preprocessing
-    )
+    both = torch.cat([depth.pixels.float() / 255, maps[:, None, None]], 1)
+    gallery = features(see, seen.pixels.float() / 255)
+    report(features(see, both), gallery, depth, seen, "object", THINGS, "pictures with depth to pictures")
+    blind = normalised(both, see.preprocessing)
     blind[:, :3] = 0  # no colours at all
     queries = torch.cat([see.features(part) for part in blind.split(32)]).float()
-    gallery = features(see, seen.pixels.float() / 255)
-    report(queries, gallery, depth, seen, "family", atlas.families(), "depth to pictures")
-    grey = maps[:, None, None].expand(-1, 3, -1, -1, -1)
-    found = nearest(queries, gallery, SHOWN)
-    named = [f"depth of: {name(depth, k)}" for k in range(ROWS)]
-    sheet(grey, named, seen.pixels.float() / 255, seen, found, 1, given.out / "depth_to_pictures.webp")
+    guessed = see.network.heads["rgbd"](queries).argmax(1)
+    print(f"right of depth alone: {accuracy_of(guessed, depth):.3f}")
+    report(queries, gallery, depth, seen, "family", FAMILIES, "depth alone to pictures")
 
     moving = clips(range(count), "val", 8, SIDE, NANO)
     still = pictures(range(APART, APART + asked), "val", SIDE, NANO)
     queries, gallery = (features(see, each.pixels.float() / 255) for each in (still, moving))
-    report(queries, gallery, still, moving, "object", object_names(NANO), "pictures to clips")
+    report(queries, gallery, still, moving, "object", THINGS, "pictures to clips")
     found = nearest(queries, gallery, SHOWN)
     named = [f"picture of: {name(still, k)}" for k in range(ROWS)]
     sheet(
@@ -105,6 +112,11 @@ def main() -> None:
         2,
         given.out / "picture_to_clips.webp",
     )
+
+
+def accuracy_of(guessed: Tensor, shown: Rendered) -> float:
+    """The share of scenes whose family was guessed."""
+    return float((guessed == shown.labels("family", FAMILIES)).float().mean())
 
 
 def report(

@@ -29,11 +29,10 @@ from kinema.world.scene import MOTIONS, Scene, WorldSpec
 
 Samples = tuple[Tensor, Tensor]
 SMOOTHING: Final = 0.1
-PLAIN: Final = (
-    0.2  # share of training pictures that show their subject alone on one colour, as icons and stamps do
-)
+PLAIN: Final = 0.2  # share of training pictures that show their subject alone on one colour, as icons do
 NANO: Final = WorldSpec(vocabulary="nano")
-FULL: Final = WorldSpec(vocabulary="full")
+THINGS: Final = object_names(NANO)
+FAMILIES: Final = tuple(sorted({atlas.artworks()[place].family for place in NANO.objects}))
 # Motions with their directions: what a mirror and nothing else tells apart is told apart.
 MOVEMENTS: Final = tuple(
     motion if len(directions) == 1 else f"{motion} {direction}"
@@ -52,9 +51,10 @@ _MIRRORED: Final = {
 class Source:
     """A data set of one kind.
 
-    samples: (numbers, generator) -> pixels in [0, 1] (N, 3 or 4, T, S, S) and labels (N,). batches: of a pass through
-    it. repeat: how many passes an epoch of the whole has, see `objective.batch_order`. share: of a step's samples that
-    its batches have; clips cost as much as several pictures.
+    samples: (numbers, generator) -> pixels in [0, 1] (N, 3 or 4, T, S, S) and labels (N,), or (N, L) where a sample has
+    one class of each of L groups. groups: their sizes, in the order of the classes. batches: of a pass through it.
+    repeat: how many passes an epoch of the whole has, see `objective.batch_order`. share: of a step's samples that its
+    batches have; clips cost as much as several pictures.
     """
 
     kind: Kind
@@ -63,6 +63,7 @@ class Source:
     batches: int
     repeat: float = 1.0
     share: float = 1.0
+    groups: tuple[int, ...] = ()
 
 
 def normalised(pixels: Tensor, settings: OmnivorePreprocessing) -> Tensor:
@@ -97,15 +98,18 @@ class Turns:
         taken = index.indices[: max(1, round(len(index.indices) * source.share))]
         numbers = [turn * self.size + sample % self.size for sample in taken]
         pixels, labels = source.samples(numbers, index.generator())
-        targets = smooth_targets(labels, len(source.classes), SMOOTHING)
+        columns = labels.view(len(labels), -1).unbind(1)
+        each = [smooth_targets(column, len(source.classes), SMOOTHING) for column in columns]
+        targets = torch.stack(each).mean(0)
         return Batch(source.kind, normalised(pixels, self.settings), targets)
 
 
 def world_sources(side: int, frames: int, batches: int, split: str = "train") -> list[Source]:
-    """The Small World: objects in pictures, movements in clips, families of things in RGB-D.
+    """The Small World: things in pictures, things and how they move in clips, families of things in RGB-D.
 
-    RGB-D, the rare kind, has two fifteenths of the pictures' batches, shown three times over. Its scenes and those of
-    clips have all objects in them, pictures the 64 that the other nano models know.
+    A clip has two classes, half of the target each: were it known by its movement alone, its embedding would have no
+    reason to lie near that of a picture of the same thing. RGB-D, the rare kind, has two fifteenths of the pictures'
+    batches, shown three times over.
 
     Args:
         batches: of pictures; there are four fifths as many of clips, of half the samples.
@@ -114,20 +118,21 @@ def world_sources(side: int, frames: int, batches: int, split: str = "train") ->
     return [
         Source(
             kind="image",
-            classes=object_names(NANO),
+            classes=THINGS,
             samples=lambda numbers, generator: world_pictures(numbers, split, side, generator, training),
             batches=batches,
         ),
         Source(
             kind="video",
-            classes=MOVEMENTS,
+            classes=(*THINGS, *MOVEMENTS),
+            groups=(len(THINGS), len(MOVEMENTS)),
             samples=lambda numbers, generator: world_clips(numbers, split, side, frames, generator, training),
             batches=max(batches * 4 // 5, 1),
             share=0.5,
         ),
         Source(
             kind="rgbd",
-            classes=atlas.families(),
+            classes=FAMILIES,
             samples=lambda numbers, generator: world_rgbd(numbers, split, side, generator, training),
             batches=max(batches * 2 // 15, 1),
             repeat=3.0 if training else 1.0,
@@ -146,34 +151,34 @@ def world_pictures(
         for place in plain.nonzero()[:, 0].tolist():
             pixels[place, :, 0] = alone(drawn.scenes[place], side, generator)
         pixels = tinted(cropped(pixels, generator), generator)
-    return pixels, drawn.labels("object", object_names(NANO))
+    return pixels, drawn.labels("object", THINGS)
 
 
 def world_clips(
     numbers: Sequence[int], split: str, side: int, frames: int, generator: torch.Generator, training: bool
 ) -> Samples:
-    """Clips (N, 3, T, S, S) and their movements; a mirrored one gets the mirrored movement."""
-    drawn = clips(numbers, split, frames, side, FULL)
+    """Clips (N, 3, T, S, S) and things and movements (N, 2); a mirrored one gets the mirrored movement."""
+    drawn = clips(numbers, split, frames, side, NANO)
     pixels, labels = drawn.pixels.float() / 255, movements(drawn.scenes)
     if training:
         flip = torch.rand(len(pixels), generator=generator) < 0.5
         pixels[flip] = pixels[flip].flip(-1)
         labels[flip] = mirrored_movements()[labels[flip]]
         pixels = tinted(pixels, generator)
-    return pixels, labels
+    return pixels, torch.stack([drawn.labels("object", THINGS), len(THINGS) + labels], 1)
 
 
 def world_rgbd(
     numbers: Sequence[int], split: str, side: int, generator: torch.Generator, training: bool
 ) -> Samples:
     """Pictures with relative disparity (N, 4, 1, S, S) and the families of what they show."""
-    drawn = pictures(numbers, split, side, FULL)
+    drawn = pictures(numbers, split, side, NANO)
     colours = drawn.pixels.float() / 255
     if training:
         colours = tinted(colours, generator)
     apart = relative(disparity(drawn.scenes, side))
     pixels = torch.cat([colours, apart[:, None, None]], 1)
-    return cropped(pixels, generator) if training else pixels, drawn.labels("family", atlas.families())
+    return cropped(pixels, generator) if training else pixels, drawn.labels("family", FAMILIES)
 
 
 def alone(scene: Scene, side: int, generator: torch.Generator) -> Tensor:
