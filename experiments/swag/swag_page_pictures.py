@@ -37,7 +37,7 @@ def tags_picture(weights: Path, out: Path, first: int) -> None:
     numbers = range(first, first + SHOWN)
     shown, large = pictures(numbers, "val", size), pictures(numbers, "val", LARGE)
     logits = embedded(weights, shown)[1]
-    figure, axes = pyplot.subplots(2, SHOWN // 2, figsize=(9.6, 5.2), layout="constrained")
+    figure, axes = pyplot.subplots(2, SHOWN // 2, figsize=(9.6, 5.0), layout="constrained")
     for axis, pixels, scene, row in zip(axes.flat, large.pixels[:, :, 0], shown.scenes, logits, strict=True):
         axis.imshow(pixels.permute(1, 2, 0).numpy())
         axis.axis("off")
@@ -50,6 +50,7 @@ def tags_picture(weights: Path, out: Path, first: int) -> None:
                 transform=axis.transAxes, ha="center", va="top", fontsize=9,
                 color="#157a2f" if tag in right else "#777777",
             )  # fmt: skip
+        axis.text(0.5, -0.46, " ", transform=axis.transAxes, va="top", fontsize=6)  # room for the lines above
     figure.savefig(out / "tags.png", dpi=90)
     pyplot.close(figure)
 
