@@ -203,7 +203,7 @@ def chance(count: int) -> Row:
 def main() -> None:
     """The command."""
     given = arguments(__doc__)
-    steps, count = (2, 24) if given.quick else (125, 300)
+    steps, count = (2, 24) if given.quick else (250, 300)
     settings = {"steps": 2 * steps, "held_out": count, "side": SIDE, "frames": FRAMES, "rgbd": RARE * BATCH}
     arms: dict[str, Callable[[int], Row]] = {
         "three specialists": lambda seed: specialists(seed, steps, count),
@@ -230,7 +230,7 @@ def main() -> None:
         NAME,
         given,
         spent,
-        {"settings": settings, "arms": results},
+        {"compute": "torch.float32", "settings": settings, "arms": results},
         lambda figure: bars(figure, results, shown, {}),
         (13.0, 3.4),
         folder=Path(__file__).resolve().parent,
