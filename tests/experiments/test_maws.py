@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 FOLDER = Path(__file__).resolve().parents[2] / "experiments" / "maws"
 
 
-def test_quick_run_writes_figures_and_a_plot(quick, monkeypatch):
+@pytest.mark.parametrize("name", ["pre_pretraining", "locked_image_tuning"])
+def test_quick_run_writes_figures_and_a_plot(name, quick, monkeypatch):
     monkeypatch.setenv("KINEMA_DATA", "/nonexistent")
-    quick("pre_pretraining")
+    quick(name)
 
 
 def test_catching_up_is_a_share_of_the_steps(experiment):
