@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 import kinema
+from kinema.data.tagged import whole
 from kinema.eval.probes import accuracy
 from kinema.eval.reports import bars, finish, summary, table
 from kinema.eval.runs import Run, arguments, run_all
@@ -26,7 +27,7 @@ from kinema.nn import VisionTransformer
 from kinema.systems.maws import clip
 from kinema.systems.maws.lit import WordTokens, lit_stage
 from kinema.systems.maws.model import MawsConfig, encoder
-from kinema.systems.maws.tagged import WORLD, whole
+from kinema.systems.maws.tagged import WORLD
 from kinema.text.xlmr import XlmrConfig
 from kinema.train import BatchIndex, make_generator, run_stages, seed_everything
 from kinema.world.captions import BACKGROUND_PHRASES, article, caption
@@ -147,9 +148,7 @@ def main() -> None:
         "weights": kinema.load("maws").weights_hash,
     }
     runs = [
-        Run(arm, seed, settings, lambda arm=arm, seed=seed: run(arm, seed, size))
-        for seed in range(given.seeds)
-        for arm in ARMS
+        Run(arm, seed, settings, partial(run, arm, seed, size)) for seed in range(given.seeds) for arm in ARMS
     ]
     found, spent = run_all(NAME, given, runs)
     arms = summary({arm: found[arm] for arm in ARMS})

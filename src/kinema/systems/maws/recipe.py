@@ -33,6 +33,7 @@ from kinema.systems.maws.finetuning import classes_recipe
 from kinema.systems.maws.model import MawsConfig, autoencoder, encoder, transfer
 from kinema.systems.maws.objective import MASKED, masking_loss
 from kinema.systems.maws.pipeline import open_trunk
+from kinema.systems.maws.plan import NANO, Plan, right_first
 from kinema.systems.maws.reconstruction import reconstruct
 from kinema.systems.maws.tagged import Order, folder_pictures, world_nouns, world_pictures
 from kinema.train import BatchIndex, Recipe, Stage, seed_everything
@@ -44,30 +45,6 @@ HELD_OUT: Final = 256
 SHOWN: Final = 8  # reconstructions in a picture
 MIN_COUNT: Final = 40  # pictures that a tag of the Small World needs; one of own pictures needs 2
 CROPS: Final = (0.5, 1.0)  # of the picture's area: 64 pixels have little room
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Plan:
-    """Batch, rates and steps of the two stages; those of the paper count one epoch of 3 and 5 billion pictures."""
-
-    masked_batch: int = 4096
-    masked_lr: float = 2.4e-3
-    masked_steps: int = 730_000
-    tags_batch: int = 8192
-    tags_lr: float = 4e-4
-    tags_decay: float = 0.1
-    tags_steps: int = 610_000
-
-
-NANO: Final = Plan(
-    masked_batch=64,
-    masked_lr=1e-3,
-    masked_steps=2000,
-    tags_batch=64,
-    tags_lr=1e-3,
-    tags_decay=0.05,
-    tags_steps=4600,
-)
 
 
 def hashtag_loss(
@@ -143,16 +120,6 @@ def tags_stage(
     def prepare(model: nn.Module) -> None:
         model.load_state_dict(transfer(trained, config).state_dict())
 
-    def validate(model: nn.Module, folder: Path) -> Mapping[str, float]:
-        images = whole(held.read(range(len(held))), preprocessing).to(next(model.parameters()).device)
-        first = model(images).argmax(1).tolist()
-        right = [vocabulary.encode(words) for words in held.words]
-        common = max(range(len(vocabulary)), key=lambda tag: sum(tag in words for words in right))
-        return {
-            "first_tag_right": sum(t in words for t, words in zip(first, right, strict=True)) / len(right),
-            "most_common_right": sum(common in words for words in right) / len(right),
-        }
-
     return Stage(
         name="tags",
         model=model,
@@ -165,7 +132,7 @@ def tags_stage(
         schedule="linear",
         warmup_steps=plan.tags_steps // 20,
         prepare=prepare,
-        validate=validate,
+        validate=lambda model, folder: right_first(model, held, vocabulary, preprocessing),
         validate_every=max(plan.tags_steps // 8, 1),
         log_every=50,
     )
