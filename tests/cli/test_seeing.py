@@ -116,3 +116,9 @@ def test_models_that_do_not_see_are_refused(monkeypatch):
         seeing.open_model("movie-gen-video-nano", "nano", "cpu")
     with pytest.raises(UserError, match="offered under"):
         hub.load("swag/vit_b16")
+
+
+def test_info_lists_what_was_published(kinema):
+    assert "swag/vit_b16_in1k, swag/vit_b16_in1k_tv" in kinema("info", "swag").out
+    assert kinema("info", "swag/vit_b16").out == kinema("info", "swag").out
+    assert "published" not in kinema("info", "early-conv").out.replace("never published", "")

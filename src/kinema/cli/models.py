@@ -41,10 +41,12 @@ def info(
         "commands",
         "nano_weights",
         "official_weights",
+        "published",
         "code_licence",
         "weights_licence",
     ):
-        print(f"  {label.replace('_', ' '):17} {_phrase(label, facts[label])}")
+        if facts[label] != []:
+            print(f"  {label.replace('_', ' '):17} {_phrase(label, facts[label])}")
 
 
 def _phrase(label: str, value: Any) -> str:
