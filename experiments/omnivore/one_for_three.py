@@ -44,7 +44,7 @@ from kinema.world.pictures import clips, disparity, pictures
 from kinema.world.scene import sample_scene
 
 NAME = "one_for_three"
-SIDE, FRAMES, BATCH, RARE = 32, 4, 32, 5  # RARE: batches of RGB-D
+SIDE, FRAMES, BATCH = 32, 4, 32
 GROUPS = {
     "animal": ("cat", "elephant"),
     "food": ("banana", "pizza"),
@@ -168,17 +168,17 @@ def real(network: Omnivore, count: int) -> float:
     return linear_probe(rows[0], learn.labels, rows[1], judge.labels)
 
 
-def joint(seed: int, steps: int, repeat: float, count: int) -> Row:
-    """One network for all kinds."""
+def joint(seed: int, steps: int, rare: int, repeat: float, count: int) -> Row:
+    """One network for all kinds; `rare` batches of RGB-D."""
     network = train(
-        [source("image", steps, 2.0), source("video", steps, 2.0), source("rgbd", RARE, repeat)], seed
+        [source("image", steps, 2.0), source("video", steps, 2.0), source("rgbd", rare, repeat)], seed
     )
     return score({"image": network, "video": network, "rgbd": network}, count)
 
 
-def specialists(seed: int, steps: int, count: int) -> Row:
+def specialists(seed: int, steps: int, rare: int, count: int) -> Row:
     """A network for each kind, with the steps that the joint one takes of it."""
-    each = (source("image", steps, 2.0), source("video", steps, 2.0), source("rgbd", RARE, 10.0))
+    each = (source("image", steps, 2.0), source("video", steps, 2.0), source("rgbd", rare, 10.0))
     return score({one.kind: train([one], seed) for one in each}, count)
 
 
@@ -203,13 +203,13 @@ def chance(count: int) -> Row:
 def main() -> None:
     """The command."""
     given = arguments(__doc__)
-    steps, count = (2, 24) if given.quick else (250, 300)
-    settings = {"steps": 2 * steps, "held_out": count, "side": SIDE, "frames": FRAMES, "rgbd": RARE * BATCH}
+    steps, rare, count = (1, 1, 24) if given.quick else (250, 5, 300)
+    settings = {"steps": 2 * steps, "held_out": count, "side": SIDE, "frames": FRAMES, "rgbd": rare * BATCH}
     arms: dict[str, Callable[[int], Row]] = {
-        "three specialists": lambda seed: specialists(seed, steps, count),
-        "one, RGB-D once": lambda seed: joint(seed, steps, 1.0, count),
-        "one, RGB-D 10 times": lambda seed: joint(seed, steps, 10.0, count),
-        "one, RGB-D 100 times": lambda seed: joint(seed, steps, 100.0, count),
+        "three specialists": lambda seed: specialists(seed, steps, rare, count),
+        "one, RGB-D once": lambda seed: joint(seed, steps, rare, 1.0, count),
+        "one, RGB-D 10 times": lambda seed: joint(seed, steps, rare, 10.0, count),
+        "one, RGB-D 100 times": lambda seed: joint(seed, steps, rare, 100.0, count),
     }
     if given.quick:
         del arms["one, RGB-D 100 times"]

@@ -7,8 +7,7 @@ from pathlib import Path
 FOLDER = Path(__file__).resolve().parents[2] / "experiments" / "omnivore"
 
 
-def test_quick_run_writes_figures_and_a_plot(quick, monkeypatch, experiment):
-    monkeypatch.setattr(experiment("one_for_three"), "RARE", 1)
+def test_quick_run_writes_figures_and_a_plot(quick):
     quick("one_for_three")
 
 
