@@ -8,7 +8,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from kinema import hub
+from kinema import model_table
 from kinema.media import Image
 from kinema.media.depth import Depth
 
@@ -131,7 +131,7 @@ def test_what_is_wrong_is_one_sentence_and_nothing_is_written(kinema, weights):
 
 def test_without_weights_it_says_how_to_get_some(kinema, monkeypatch, tmp_path):
     photo()
-    monkeypatch.setattr(hub, "PACKAGE", tmp_path)
+    monkeypatch.setattr(model_table, "PACKAGE", tmp_path)
     monkeypatch.setenv("KINEMA_HOME", str(tmp_path / "home"))
     answer = kinema("depth", "a.jpg")
     assert (answer.code, answer.err.count("\n")) == (2, 1)

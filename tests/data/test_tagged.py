@@ -86,6 +86,8 @@ def test_crops_are_drawn_from_the_generators_alone():
     each = crops(shown, preprocessing, [torch.Generator().manual_seed(k) for k in range(4)], (0.3, 1.0))
     last = crops(shown[3:], preprocessing, [torch.Generator().manual_seed(3)], (0.3, 1.0))
     assert torch.equal(each[3:], last)
+    with pytest.raises(ValueError, match="1 generators for 4 pictures"):
+        crops(shown, preprocessing, [torch.Generator()], (0.3, 1.0))
     assert whole(shown, preprocessing).shape == (4, 3, 8, 8)
 
 

@@ -62,8 +62,13 @@ def test_what_it_cannot_do_is_said_in_a_sentence(tmp_path):
     with pytest.raises(UserError, match="no classifier"):
         tiny(classes=False).classify(path)
     see = tiny()
-    with pytest.raises(UserError, match="tiny cannot look at this: there are not three colours"):
-        see.features(torch.zeros(1, 4, 8, 8))
+    for shape in ((1, 2, 8, 8), (1, 4, 8, 8), (1, 3, 1, 8, 8), (1, 3, 5, 8, 8)):
+        with pytest.raises(
+            UserError, match=r"tiny cannot look at this: .* expected \(B, 3, H, W\) of images$"
+        ):
+            see.features(torch.zeros(shape))
+    with pytest.raises(UserError, match="tiny cannot look at this: there are no pixels enough"):
+        see.dense(torch.zeros(1, 3, 1, 1))
     with pytest.raises(UserError, match="the shape"):
         see.model(torch.zeros(3, 8))
     with pytest.raises(UserError, match="top=0"):

@@ -23,8 +23,8 @@ class Colours(nn.Module):
         self.scale = nn.Parameter(torch.ones(()))
 
     def dense(self, x):
-        if x.shape[1] != 3:
-            raise ValueError("there are not three colours")
+        if min(x.shape[2:]) < 2:
+            raise ValueError("there are no pixels enough")
         return self.blocks[1](self.blocks[0](x) * self.scale)
 
     def features(self, x):

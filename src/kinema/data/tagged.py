@@ -164,6 +164,8 @@ def crops(
         random_flip(random_resized_crop(image.float() / 255, preprocessing.size, generator, scale), generator)
         for image, generator in zip(images, generators, strict=False)
     ]
+    if len(cut) != len(images):
+        raise ValueError(f"{len(cut)} generators for {len(images)} pictures: give one for each")
     return preprocessing.normalise(torch.stack(cut).clamp(0, 1))
 
 

@@ -10,7 +10,8 @@ inner = see.intermediate(see.prepare("photo.jpg"), ["blocks.3"])
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -25,6 +26,11 @@ from kinema.vision.media import Kind, Media, read_media
 
 FRAMES: Final = 8  # of a clip that networks for images look at
 BATCH: Final = 16
+SHAPES: Final[dict[Kind, str]] = {
+    "image": "(B, 3, H, W) of images",
+    "video": "(B, 3, T, H, W) of clips",
+    "rgbd": "(B, 4, 1, H, W) of pictures with depth",
+}
 
 
 @dataclass(frozen=True)
@@ -240,6 +246,13 @@ class Vision:
         return self.parts.views(media)
 
     def _placed(self, batch: Tensor) -> Tensor:
+        kind, kinds = kind_of(batch), self.parts.kinds
+        channels = 4 if kind == "rgbd" else 3
+        if kind not in kinds or batch.shape[1] != channels or (batch.ndim == 5 and "video" not in kinds):
+            known = ", ".join(SHAPES[each] for each in kinds)
+            raise UserError(
+                f"{self.name} cannot look at this: pixels have the shape {tuple(batch.shape)}, expected {known}"
+            )
         parameter = next(self.network.parameters())
         return batch.to(self.device, parameter.dtype)
 
@@ -263,15 +276,12 @@ def spread(frames: np.ndarray, count: int) -> np.ndarray:
     return frames[middles.astype(int)]
 
 
-class _sentences:
+@contextmanager
+def _sentences(name: str) -> Iterator[None]:
     """Errors that a network raises for pixels of a wrong shape become a sentence."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, ValueError) and not isinstance(error, UserError):
-            raise UserError(f"{self.name} cannot look at this: {error}") from error
+    try:
+        yield
+    except UserError:
+        raise
+    except ValueError as error:
+        raise UserError(f"{name} cannot look at this: {error}") from error
