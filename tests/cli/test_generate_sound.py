@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 import kinema as package
-from kinema import hub
+from kinema import model_table
 from kinema.cli import generate, sounding
 from kinema.media import Video, read_provenance
 from tests.cli.sound_clips import CLOSE, tone
@@ -70,7 +70,7 @@ def test_words_that_are_not_the_world_s_are_taken_as_they_are_but_for_voices(kin
 
 def test_without_weights_clips_are_silent_and_nothing_is_wrong(kinema, pipeline, monkeypatch, tmp_path):
     monkeypatch.setattr(generate, "open_sound_for", sounding.open_sound_for)
-    monkeypatch.setattr(hub, "PACKAGE", tmp_path)
+    monkeypatch.setattr(model_table, "PACKAGE", tmp_path)
     answer = kinema("generate", FOX, "-o", "fox.mp4")
     assert (answer.code, answer.err) == (0, "")
     assert Video.read("fox.mp4").sound is None

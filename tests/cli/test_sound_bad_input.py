@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import kinema as package
-from kinema import hub
+from kinema import model_table
 from kinema.media import Image, Video
 from tests.cli.sound_clips import clip, tone
 
@@ -113,7 +113,7 @@ def test_what_is_wrong_is_one_sentence_and_nothing_is_loaded_or_written(kinema, 
 @pytest.mark.parametrize("nano", [True, False])
 def test_weights_that_are_not_there_or_of_another_model(kinema, monkeypatch, tmp_path, nano):
     clip()
-    monkeypatch.setattr(hub, "PACKAGE", tmp_path)
+    monkeypatch.setattr(model_table, "PACKAGE", tmp_path)
     if nano:
         answer = kinema("sound", "a.mp4")
         assert "lacks the nano weights of movie-gen-audio-nano" in answer.err
